@@ -1,0 +1,115 @@
+/*
+ * arena.c - a chain of blocks, allocated from the newest.
+ */
+#include "proto/arena.h"
+
+#include <stdalign.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base.h"
+
+#define BLOCK_BYTES ((size_t)4096 - 64)
+#define ALIGNMENT alignof(max_align_t)
+
+struct arena_block {
+    struct arena_block *older;
+    size_t size; /* of data */
+    alignas(max_align_t) unsigned char data[];
+};
+
+static void *allocator_alloc(void *data, size_t size)
+{
+    return arena_alloc(data, size);
+}
+
+static void allocator_free(void *data, void *p)
+{
+    (void)data; /* the arena frees all at once */
+    (void)p;
+}
+
+void arena_init(struct arena *a)
+{
+    *a = (struct arena){0};
+    a->allocator.alloc = allocator_alloc;
+    a->allocator.free = allocator_free;
+    a->allocator.allocator_data = a;
+}
+
+static void add_block(struct arena *a, size_t size)
+{
+    size_t bytes = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+    struct arena_block *b = malloc(sizeof(*b) + bytes);
+
+    if (b == NULL) {
+        abort();
+    }
+    b->older = a->blocks;
+    b->size = bytes;
+    a->blocks = b;
+    a->next = b->data;
+    a->end = b->data + bytes;
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    void *p;
+
+    ASSERT(size < SIZE_MAX / 2);
+    size = (size + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
+    if (a->next == NULL || (size_t)(a->end - a->next) < size) {
+        add_block(a, size);
+    }
+    p = a->next;
+    a->next += size;
+    return memset(p, 0, size);
+}
+
+void *arena_copy(struct arena *a, const void *data, size_t size)
+{
+    void *p = arena_alloc(a, size > 0 ? size : 1);
+
+    return size > 0 ? memcpy(p, data, size) : p;
+}
+
+char *arena_printf(struct arena *a, const char *format, ...)
+{
+    va_list ap;
+    int n;
+    char *s;
+
+    va_start(ap, format);
+    n = vsnprintf(NULL, 0, format, ap);
+    va_end(ap);
+    ASSERT(n >= 0);
+    s = arena_alloc(a, (size_t)n + 1);
+    va_start(ap, format);
+    vsnprintf(s, (size_t)n + 1, format, ap);
+    va_end(ap);
+    return s;
+}
+
+void arena_reset(struct arena *a)
+{
+    while (a->blocks != NULL && a->blocks->older != NULL) {
+        struct arena_block *b = a->blocks;
+
+        a->blocks = b->older;
+        free(b);
+    }
+    if (a->blocks != NULL) {
+        a->next = a->blocks->data;
+        a->end = a->blocks->data + a->blocks->size;
+    }
+}
+
+void arena_release(struct arena *a)
+{
+    arena_reset(a);
+    free(a->blocks);
+    a->blocks = NULL;
+    a->next = a->end = NULL;
+}

@@ -1,0 +1,334 @@
+/*
+ * raft.h - the consensus core: messages and ticks in, work to do out.
+ *
+ *     raft_tick(), raft_step(), raft_propose(), raft_read(),
+ *     raft_transfer(), raft_stable()          in any order
+ *     raft_ready()      what to persist, what to send, what to apply
+ *     raft_advance()    all of it is under way
+ *
+ * The core does no I/O, reads no clock, starts no thread and keeps no globals:
+ * the same calls in the same order give the same result. Time is the number
+ * of raft_tick() calls.
+ *
+ * Raft's ordering rule (dissertation, 3.8) is kept in here and not left to the
+ * driver: a vote, an acknowledgement, or any message of a new term waits
+ * inside the core until raft_stable() says that what it vouches for is synced.
+ * So a driver may start the disk write and send rd.messages at the same time.
+ *
+ * Not thread-safe: a struct raft belongs to one thread.
+ * Sections cited as "3.6" are those of Ongaro's dissertation.
+ */
+#ifndef RAFT_RAFT_H
+#define RAFT_RAFT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint64_t raft_id;    /* a member; never 0, which means "nobody" */
+typedef uint64_t raft_term;  /* first real term is 1 */
+typedef uint64_t raft_index; /* a place in the log; first is 1, 0 = before it */
+
+enum raft_status {
+    RAFT_OK = 0,
+    RAFT_NOT_LEADER,  /* only a leader does that: ask raft_leader() */
+    RAFT_BUSY,        /* a limit of the config is reached, or leadership is
+                         being transferred: retry later */
+    RAFT_NOT_READY,   /* no leader is known, so nobody to ask */
+    RAFT_BAD_MESSAGE, /* malformed, for another member, or from a stranger:
+                         dropped */
+    RAFT_BAD_MEMBER,  /* no such voter */
+};
+
+const char *raft_status_text(enum raft_status st);
+
+enum raft_role {
+    RAFT_FOLLOWER,
+    RAFT_PRE_CANDIDATE, /* asks whether it could win; term untouched (9.6) */
+    RAFT_CANDIDATE,
+    RAFT_LEADER,
+};
+
+/* ---- the log ---------------------------------------------------------- */
+
+enum raft_entry_type {
+    RAFT_ENTRY_COMMAND = 1, /* the state machine's */
+    RAFT_ENTRY_NOOP = 2,    /* a leader's first (6.4); no data */
+    RAFT_ENTRY_CONFIG = 3,  /* an encoded raft_configuration */
+};
+
+struct raft_entry {
+    raft_index index;
+    raft_term term;
+    enum raft_entry_type type;
+    size_t size;         /* bytes in data */
+    const uint8_t *data; /* NULL if size is 0 */
+};
+
+/* What must be on disk before anybody may rely on it; changes as one (3.8). */
+struct raft_hard_state {
+    raft_term term;
+    raft_id voted_for;   /* 0: nobody in this term */
+    raft_index commit;   /* a hint that may lag; never needs a sync of its own */
+};
+
+/* ---- the configuration (membership), carried by the log ---------------- */
+
+enum raft_server_role { RAFT_LEARNER = 0, RAFT_VOTER = 1 };
+
+struct raft_server {
+    raft_id id;
+    enum raft_server_role role;
+};
+
+struct raft_configuration {
+    struct raft_server *servers; /* ascending by id, no doubles */
+    size_t n_servers;
+    uint8_t *extra; /* the driver's own bytes (names, addresses), opaque here */
+    size_t extra_size;
+};
+
+/*
+ * Encode c as the data of a RAFT_ENTRY_CONFIG. Returns memory that the caller
+ * gives to raft_free(); *size gets its length. The form is fixed: a member
+ * set, encoded on two machines, gives the same bytes.
+ */
+uint8_t *raft_configuration_encode(const struct raft_configuration *c,
+                                   size_t *size);
+/* The way back. False if data is malformed; then *c is empty. Else release. */
+bool raft_configuration_decode(struct raft_configuration *c,
+                               const uint8_t *data, size_t size);
+void raft_configuration_release(struct raft_configuration *c);
+
+/* ---- messages ---------------------------------------------------------- */
+
+/*
+ * Which fields a type uses, beside from, to and term:
+ *
+ * PRE_VOTE, REQUEST_VOTE     log_index, log_term: candidate's last synced
+ *                            entry; force: leadership transfer, do not ask
+ *                            whether a leader lives. PRE_VOTE's term is the
+ *                            one that the candidate would start.
+ * ..._VOTE_RESPONSE          reject. A granted PRE_VOTE answers with the
+ *                            candidate's term, a refusal with the voter's own.
+ * APPEND_ENTRIES             log_index, log_term: the entry before entries
+ *                            (prev_log_*); commit: leader_commit; entries
+ * APPEND_ENTRIES_RESPONSE    ok: log_index = match index. reject: log_index =
+ *                            the refused prev_log_index; reject_hint,
+ *                            log_term: where and with which term the
+ *                            follower's log could match (fast back-up)
+ * HEARTBEAT                  commit: min(match, leader's commit_index);
+ *                            context: newest read round; log_index: lowest
+ *                            match index of all members (see
+ *                            raft_all_match_index())
+ * HEARTBEAT_RESPONSE         context: echoed
+ * TIMEOUT_NOW                (transfer: campaign at once, 3.10)
+ * READ_INDEX                 context: the asker's number
+ * READ_INDEX_RESPONSE        context: echoed; log_index: the read index;
+ *                            reject: could not be confirmed, ask again
+ */
+enum raft_message_type {
+    RAFT_PRE_VOTE = 1,
+    RAFT_PRE_VOTE_RESPONSE,
+    RAFT_REQUEST_VOTE,
+    RAFT_REQUEST_VOTE_RESPONSE,
+    RAFT_APPEND_ENTRIES,
+    RAFT_APPEND_ENTRIES_RESPONSE,
+    RAFT_HEARTBEAT,
+    RAFT_HEARTBEAT_RESPONSE,
+    RAFT_TIMEOUT_NOW,
+    RAFT_READ_INDEX,
+    RAFT_READ_INDEX_RESPONSE,
+};
+
+struct raft_message {
+    enum raft_message_type type;
+    raft_id from, to;
+    raft_term term;
+    raft_index log_index;
+    raft_term log_term;
+    raft_index commit;
+    raft_index reject_hint;
+    uint64_t context;
+    bool reject;
+    bool force;
+    size_t n_entries;
+    const struct raft_entry *entries;
+};
+
+/* ---- life -------------------------------------------------------------- */
+
+struct raft; /* opaque */
+
+struct raft_config {
+    raft_id id;
+    uint64_t seed;               /* of the election timeouts; differs per
+                                    member and start */
+    unsigned election_ticks;     /* timeouts are drawn from [n, 2n) */
+    unsigned heartbeat_ticks;    /* < election_ticks */
+    size_t append_bytes_max;     /* entry data in one APPEND_ENTRIES */
+    size_t inflight_messages_max; /* unanswered appends to one follower */
+    size_t inflight_bytes_max;    /* and their entry data */
+    size_t uncommitted_bytes_max; /* proposals beyond it get RAFT_BUSY */
+    bool no_pre_vote;    /* tests of plain Raft only */
+    bool no_check_quorum; /* tests of plain Raft only */
+};
+
+/* Values for production: 10 and 1 ticks (of 100 ms), 1 MiB, 256, 16 MiB, 64 MiB. */
+void raft_config_defaults(struct raft_config *c);
+
+/*
+ * What the disk held at start. entries are contiguous and begin right behind
+ * first_prev_index (0 for a log never cut). All pointers are borrowed for the
+ * call. A first start has one entry: RAFT_ENTRY_CONFIG at index 1, term 1, the
+ * same bytes on every founding member, and hard_state {1, 0, 1}.
+ */
+struct raft_start {
+    struct raft_hard_state hard_state;
+    raft_index first_prev_index; /* the last entry that was cut away */
+    raft_term first_prev_term;
+    const struct raft_configuration *configuration; /* as of first_prev_index;
+                                                       NULL if that is 0 */
+    const struct raft_entry *entries;
+    size_t n_entries;
+    raft_index last_applied; /* the state machine already holds these */
+};
+
+/* Never NULL. config and start are copied. The member starts as a follower. */
+struct raft *raft_new(const struct raft_config *config,
+                      const struct raft_start *start);
+void raft_free_all(struct raft *r); /* NULL is fine */
+
+/* ---- in ---------------------------------------------------------------- */
+
+/* One unit of time has passed. */
+void raft_tick(struct raft *r);
+
+/*
+ * A message arrived. Borrowed for the call, entries and their data as well.
+ * RAFT_BAD_MESSAGE: dropped, nothing changed; worth a line in the log.
+ */
+enum raft_status raft_step(struct raft *r, const struct raft_message *m);
+
+/*
+ * Append a command to the log and start replicating it. Leader only.
+ *
+ * data is borrowed; the core copies it. *index gets the entry's place; its
+ * term is raft_term_now(). The command has taken effect once raft_ready()
+ * hands out that index as committed with the same term, which may never
+ * happen; once another term's entry is handed out at that index, it never will.
+ *
+ * RAFT_NOT_LEADER, RAFT_BUSY: nothing was appended, *index is untouched
+ */
+enum raft_status raft_propose(struct raft *r, const void *data, size_t size,
+                              raft_index *index);
+
+/*
+ * Ask for a read index (6.4): rd.reads answers later, with the same context.
+ * Works on any member: a follower asks its leader. Contexts must not repeat
+ * in the life of this struct raft; ask again with a new one when no answer
+ * came (a message may be lost). Batch: one call may stand for any number of
+ * reads that arrived before it.
+ *
+ * RAFT_NOT_READY: no leader known
+ */
+enum raft_status raft_read(struct raft *r, uint64_t context);
+
+/*
+ * Hand leadership to a voter (3.10). Proposals get RAFT_BUSY until it is over:
+ * the other one leads, or one election timeout passed.
+ */
+enum raft_status raft_transfer(struct raft *r, raft_id to);
+
+/*
+ * The disk work of that batch, and of all before it, is written and synced.
+ * Batches are confirmed in order; a repeated or older number changes nothing.
+ */
+void raft_stable(struct raft *r, uint64_t batch);
+
+/*
+ * Forget log entries up to and including index: the state machine's own
+ * storage has them synced. index <= raft_last_applied(). Members that lag
+ * further behind can not be helped from the log any more; see
+ * raft_all_match_index().
+ */
+void raft_compact(struct raft *r, raft_index index);
+
+/* ---- out --------------------------------------------------------------- */
+
+struct raft_read_result {
+    uint64_t context;
+    raft_index index; /* serve the read once this is applied */
+    bool ok;          /* false: not confirmed, ask again with a new context */
+};
+
+/*
+ * Work to do. Pointers belong to the core:
+ * - messages (and what they point to), committed, reads: good until raft_advance()
+ * - entries and their data: good until raft_stable() for this batch, even
+ *   if the core cuts them away meanwhile
+ */
+struct raft_ready {
+    /* Disk, in this order and in one transaction; nothing if batch is 0. */
+    uint64_t batch;            /* rises by one; pass to raft_stable() */
+    raft_index truncate_from;  /* not 0: delete stored entries from here on */
+    const struct raft_entry *entries; /* then append these */
+    size_t n_entries;
+    bool hard_state_changed;   /* then store hard_state */
+    struct raft_hard_state hard_state;
+
+    /* Network, at the same time. None vouches for what is not yet synced. */
+    const struct raft_message *messages;
+    size_t n_messages;
+
+    /* State machine, in order. All are synced here and on a quorum. */
+    const struct raft_entry *committed;
+    size_t n_committed;
+
+    const struct raft_read_result *reads;
+    size_t n_reads;
+};
+
+/*
+ * Gather work. False (and *rd all zero) if there is none. Each call that
+ * returned true is followed by raft_advance() before any other call.
+ */
+bool raft_ready(struct raft *r, struct raft_ready *rd);
+void raft_advance(struct raft *r);
+
+/* ---- questions ---------------------------------------------------------- */
+
+enum raft_role raft_role(const struct raft *r);
+raft_id raft_leader(const struct raft *r); /* 0: unknown */
+raft_term raft_term_now(const struct raft *r);
+raft_id raft_voted_for(const struct raft *r);
+raft_index raft_commit_index(const struct raft *r);
+raft_index raft_last_applied(const struct raft *r);
+raft_index raft_first_index(const struct raft *r); /* first entry held */
+raft_index raft_last_index(const struct raft *r);
+raft_index raft_stable_index(const struct raft *r); /* synced up to here */
+/* NULL if not held. Good until the next call that changes r. */
+const struct raft_entry *raft_entry_at(const struct raft *r, raft_index i);
+/* The newest configuration in the log, committed or not (4.1). */
+const struct raft_configuration *raft_configuration_now(const struct raft *r);
+/* A leader that may still be asked to lead: has committed in its own term. */
+bool raft_is_settled_leader(const struct raft *r);
+/*
+ * Every member is known to hold the log up to here, so cutting it there
+ * strands nobody. On a follower, what its leader last said.
+ */
+raft_index raft_all_match_index(const struct raft *r);
+/* Bytes of commands proposed here and not yet committed. */
+size_t raft_uncommitted_bytes(const struct raft *r);
+
+/* A leader's view of one member, for status pages and tests. */
+struct raft_progress {
+    raft_id id;
+    raft_index match_index, next_index;
+    size_t inflight_messages;
+    bool recently_active;
+};
+/* False unless leader and i < number of servers in the configuration. */
+bool raft_progress_at(const struct raft *r, size_t i, struct raft_progress *p);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * applier.h - turns committed entries into state: kv, leases, locks, members.
+ *
+ * Deterministic: the result depends on the entries alone. Runs on the main
+ * thread, in log order, each index exactly once. What changed is gathered in a
+ * changeset that the state thread writes to state.db (statedb.h), together
+ * with the applied index that it stands for.
+ */
+#ifndef PAWL_APPLIER_H
+#define PAWL_APPLIER_H
+
+#include "command.pb-c.h"
+#include "raft/raft.h"
+#include "server/kv.h"
+#include "server/lease.h"
+#include "server/statedb.h"
+
+struct applier;
+
+/* The outcome of a command, for whoever waits for it. */
+struct applied {
+    uint64_t member, incarnation, request; /* as in the command; 0: nobody */
+    enum status status;
+    const char *text; /* more than status_text(), from the arena; or NULL */
+    int64_t revision; /* the store's after this entry: for the header */
+    /* By the command's kind; from the arena; headers are left to the caller. */
+    union {
+        Etcdserverpb__PutResponse put;
+        Etcdserverpb__DeleteRangeResponse delete_range;
+        struct {
+            int64_t id, ttl;
+        } lease_grant;
+        struct {
+            bool acquired; /* holds it now */
+            bool queued;   /* waits: has a key, is not the holder */
+            struct slice key;
+            int64_t token, lease, ttl;
+            struct slice holder;
+            int64_t holder_token;
+        } lock_acquire;
+        struct {
+            bool released;
+            bool holds; /* only_if_waiting, but it holds the lock by now */
+        } lock_release;
+    };
+};
+
+/* A member as the cluster knows it. Strings belong to the applier. */
+struct member {
+    uint64_t id;
+    char *name; /* "" until published */
+    char **peer_urls;
+    size_t n_peer_urls;
+    char **client_urls; /* none until published */
+    size_t n_client_urls;
+    bool is_learner;
+};
+
+/* fetch: where old values come from (kv.h); NULL: there are none. */
+struct applier *applier_new(kv_fetch *fetch, void *context);
+void applier_free(struct applier *a);
+
+struct kv *applier_kv(struct applier *a);
+struct leases *applier_leases(struct applier *a);
+raft_index applier_index(const struct applier *a); /* last applied */
+/* Ascending by id. */
+const struct member *applier_members(const struct applier *a, size_t *n);
+
+/*
+ * Apply one entry of any type. out is filled for commands (else zeroed, with
+ * revision); memory from the arena, which is the caller's. A command that does
+ * not parse changes nothing, the same on every member.
+ */
+void applier_apply(struct applier *a, const struct raft_entry *e,
+                   struct arena *arena, struct applied *out);
+
+/*
+ * What has changed since the last call, or NULL if nothing has. The caller
+ * owns it: give it to the state thread, then changeset_free() (statedb.h).
+ */
+struct changeset *applier_take_changes(struct applier *a);
+size_t applier_changes_bytes(const struct applier *a); /* waiting to be taken */
+/*
+ * state.db holds everything up to index. Until then old values that a read
+ * may ask for are kept in memory.
+ */
+void applier_persisted(struct applier *a, raft_index index);
+
+/*
+ * The member list that a RAFT_ENTRY_CONFIG carries in raft_configuration's
+ * extra: encode (memory from malloc) and, inside apply, decode.
+ */
+uint8_t *members_encode(const struct member *members, size_t n, size_t *size);
+
+#endif
