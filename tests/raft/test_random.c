@@ -8,8 +8,8 @@
  *     PAWL_RUNS=1000                              more of them
  */
 #include "tests/raft/cluster.h"
+#include "tests/raft/suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -292,15 +292,8 @@ int main(void)
 {
     Suite *suite = suite_create("random");
     TCase *t = tcase_create("random");
-    SRunner *runner;
-    int n_failed;
-
     tcase_set_timeout(t, 600);
     tcase_add_test(t, O1_to_O7_and_O12_hold_under_random_faults);
     suite_add_tcase(suite, t);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }
