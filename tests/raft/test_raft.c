@@ -219,7 +219,7 @@ END_TEST
 START_TEST(hung_disk_fills_no_memory)
 {
     (void)single_append(&s, 2, 5, 1, 1, "", 1);
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 3000; i++) {
         (void)single_step(&s, (struct raft_message){.type = RAFT_HEARTBEAT,
                                                     .from = 2,
                                                     .term = 5});
