@@ -34,8 +34,8 @@
 #define HOPELESS_FACTOR 4 /* times send_bytes_max queued: no use going on */
 #define STREAM_ID_MAX 0x7ffffff0u /* and then a new connection */
 
-#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-#define PREFACE_BYTES (sizeof(PREFACE) - 1)
+static const uint8_t preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+#define PREFACE_BYTES (sizeof(preface) - 1)
 
 static const char http1_answer[] =
     "HTTP/1.1 400 Bad Request\r\n"
@@ -791,7 +791,7 @@ static bool check_preface(struct h2 *c, const uint8_t *data, size_t size)
     if (n > size) {
         n = size;
     }
-    if (memcmp(data, PREFACE + c->preface_seen, n) == 0) {
+    if (memcmp(data, &preface[c->preface_seen], n) == 0) {
         c->preface_seen += n;
         return true;
     }
@@ -844,7 +844,7 @@ static void receive_first(struct h2 *c, const uint8_t *data, size_t size)
     size -= PREFACE_BYTES - seen;
     open_session(c);
     start_keepalive(c);
-    if (feed(c, (const uint8_t *)PREFACE, PREFACE_BYTES) && size > 0) {
+    if (feed(c, preface, PREFACE_BYTES) && size > 0) {
         (void)feed(c, data, size);
     }
 }
@@ -865,6 +865,10 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
         return;
     }
     c->active_ms = clock_ms();
+    if (c->pinged) {
+        c->pinged = false;
+        start_keepalive(c);
+    }
     if (c->state == H2_OPEN) {
         (void)feed(c, data, (size_t)n);
     } else if (c->state == H2_PREFACE) {
@@ -926,7 +930,6 @@ static void on_timer(struct timer *t)
         mark_dirty(c);
     }
     if (silent_ms < c->config.ping_interval_ms) {
-        c->pinged = false;
         start_keepalive(c);
         return;
     }
