@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the server's methods ------------------------------------------------ */
+/* ---- the server's methods -------------------------------------------- */
 
 static void answer(struct rpc_call *c, const uint8_t *key, size_t size,
                    int64_t count)
@@ -169,8 +169,7 @@ static const struct rpc_method methods[] = {
      .on_close = closed},
 };
 
-/* ---- the world --------------------------------------------------------------
- */
+/* ---- the world ------------------------------------------------------- */
 
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {

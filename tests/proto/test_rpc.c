@@ -26,8 +26,7 @@ static void teardown(void)
     result_release(&r);
 }
 
-/* ---- the four kinds -------------------------------------------------------
- */
+/* ---- the four kinds -------------------------------------------------- */
 
 START_TEST(unary_call_gets_its_answer)
 {
@@ -113,7 +112,7 @@ START_TEST(stream_is_opened_by_its_headers_alone)
 }
 END_TEST
 
-/* ---- status -------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------- */
 
 START_TEST(status_and_text_arrive_as_they_were_given)
 {
@@ -152,8 +151,7 @@ START_TEST(unknown_names_are_unimplemented)
 }
 END_TEST
 
-/* ---- metadata -------------------------------------------------------------
- */
+/* ---- metadata -------------------------------------------------------- */
 
 START_TEST(metadata_arrives)
 {
@@ -212,8 +210,7 @@ START_TEST(peer_is_known)
 }
 END_TEST
 
-/* ---- sizes ------------------------------------------------------------------
- */
+/* ---- sizes ----------------------------------------------------------- */
 
 /* Sizes around what frames, windows and buffers are cut at. */
 START_TEST(large_messages_go_both_ways)
