@@ -114,12 +114,17 @@ void call_set_deadline(struct rpc_call *c, uint64_t deadline_ms)
 
 /* ---- messages in ----------------------------------------------------- */
 
+/* What a decoded message may take, beside its size on the wire. */
+#define DECODE_BYTES ((size_t)32 << 20)
+#define DECODE_FACTOR 4
+
 ProtobufCMessage *call_decode(const struct rpc_call *c, struct arena *a,
                               const uint8_t *data, size_t size)
 {
     if (c->receives_nested && !message_is_shallow(c->receives, data, size)) {
         return NULL;
     }
+    arena_limit_allocator(a, DECODE_BYTES + DECODE_FACTOR * size);
     return protobuf_c_message_unpack(c->receives, &a->allocator, size, data);
 }
 
