@@ -380,7 +380,7 @@ static const struct h2_events events = {
     .on_lost = on_lost,
 };
 
-static void add_connection(struct rpc_channel *ch, evutil_socket_t fd)
+void channel_adopt(struct rpc_channel *ch, evutil_socket_t fd)
 {
     struct channel_connection *connection = mem_alloc(1, sizeof(*connection));
     const struct rpc_limits *limits = &ch->config.limits;
@@ -415,7 +415,7 @@ static void connect_if_needed(struct rpc_channel *ch)
         error = net_connect(ai, &fd);
     }
     if (error == 0) {
-        add_connection(ch, fd);
+        channel_adopt(ch, fd);
     } else {
         connect_failed(ch, strerror(error));
     }
@@ -521,7 +521,6 @@ struct rpc_call *rpc_call_start(struct rpc_channel *ch, const char *path,
     c->channel = ch;
     c->request_path = path;
     c->receives = response;
-    c->receives_nested = loop_message_nests(ch->loop, response);
     c->message_bytes_max = ch->config.limits.message_bytes_max;
     c->events = call_events;
     c->context = context;

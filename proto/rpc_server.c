@@ -126,7 +126,6 @@ void rpc_server_add(struct rpc_server *s, const struct rpc_method *methods,
             .service = service,
             .path_size = path.size,
             .hash = hash,
-            .nests = message_nests(methods[i].request),
         };
         s->n_methods++;
     }
@@ -552,7 +551,6 @@ static void on_headers(struct h2_stream *stream, bool trailers)
     }
     m = c->entry->method;
     c->receives = m->request;
-    c->receives_nested = c->entry->nests;
     if (c->deadline_ms != 0) {
         call_set_deadline(c, c->deadline_ms);
     }
@@ -708,8 +706,8 @@ static const struct h2_events events = {
     .on_lost = on_lost,
 };
 
-static void accept_connection(struct rpc_server *s, evutil_socket_t fd,
-                              const struct sockaddr *address)
+void server_accept(struct rpc_server *s, evutil_socket_t fd,
+                   const struct sockaddr *address)
 {
     struct server_connection *connection;
     struct h2_config config = {
@@ -744,7 +742,7 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd,
 
     (void)ev;
     (void)size;
-    accept_connection(l->server, fd, address);
+    server_accept(l->server, fd, address);
 }
 
 /* Level-triggered, a listener that cannot accept would spin. */
