@@ -825,7 +825,7 @@ static int listen_on(struct rpc_server *s, const struct addrinfo *ai, int *port)
 int rpc_server_listen(struct rpc_server *s, const char *address, int *port)
 {
     struct addrinfo *ai = NULL;
-    int error = net_resolve(address, true, &ai);
+    int error = net_resolve(address, NET_LISTEN, &ai);
 
     if (error == 0) {
         error = listen_on(s, ai, port);
