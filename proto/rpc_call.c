@@ -6,11 +6,6 @@
 
 #include "proto/rpc_internal.h"
 
-bool slice_is(struct slice a, const char *text)
-{
-    return slice_equal(a, slice_of(text));
-}
-
 struct slice slice_of(const char *text)
 {
     return (struct slice){(const uint8_t *)text, strlen(text)};

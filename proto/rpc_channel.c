@@ -107,18 +107,18 @@ static void on_header(struct h2_stream *stream, struct slice name,
     struct rpc_call *c = call_of(stream);
     char *text;
 
-    if (slice_is(name, ":status")) {
+    if (SLICE_IS(name, ":status")) {
         c->http_status = parse_number(value, 999);
-    } else if (slice_is(name, "grpc-status")) {
+    } else if (SLICE_IS(name, "grpc-status")) {
         c->grpc_status = parse_number(value, 16);
         if (c->grpc_status < 0) {
             c->grpc_status = GRPC_UNKNOWN;
         }
-    } else if (slice_is(name, "grpc-message") && c->text == NULL) {
+    } else if (SLICE_IS(name, "grpc-message") && c->text == NULL) {
         text = arena_alloc(&c->arena, value.size + 1);
         grpc_percent_decode(text, (const char *)value.data, value.size);
         c->text = text;
-    } else if (slice_is(name, "content-type")) {
+    } else if (SLICE_IS(name, "content-type")) {
         c->content_type = grpc_is_content_type(value)
                               ? SLICE_LITERAL("application/grpc")
                               : (struct slice){0};

@@ -367,7 +367,7 @@ static void take_content_type(struct rpc_call *c, struct slice value)
     if (end != NULL) {
         value.size = (size_t)(end - value.data);
     }
-    c->content_type = slice_is(value, "application/grpc")
+    c->content_type = SLICE_IS(value, "application/grpc")
                           ? SLICE_LITERAL("application/grpc")
                           : keep(c, value);
 }
@@ -387,7 +387,7 @@ static void take_timeout(struct rpc_call *c, struct slice value)
 
 static void take_method(struct rpc_call *c, struct slice value)
 {
-    c->is_post = slice_is(value, "POST");
+    c->is_post = SLICE_IS(value, "POST");
     if (!c->is_post) {
         set_bad(c, 405,
                 arena_printf(&c->arena,
@@ -400,22 +400,12 @@ static void take_method(struct rpc_call *c, struct slice value)
 /* What HTTP and gRPC keep for themselves: not metadata. */
 static bool is_reserved(struct slice name)
 {
-    static const char *const names[] = {
-        "te",
-        "user-agent",
-        "grpc-accept-encoding",
-        "accept-encoding",
-        "content-length",
-        "grpc-message-type",
-        "grpc-encoding",
-    };
-
-    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
-        if (slice_is(name, names[i])) {
-            return true;
-        }
-    }
-    return name.size > 0 && name.data[0] == ':';
+    return name.data[0] == ':' || SLICE_IS(name, "te") ||
+           SLICE_IS(name, "user-agent") || SLICE_IS(name, "grpc-encoding") ||
+           SLICE_IS(name, "grpc-accept-encoding") ||
+           SLICE_IS(name, "accept-encoding") ||
+           SLICE_IS(name, "content-length") ||
+           SLICE_IS(name, "grpc-message-type");
 }
 
 static void on_header(struct h2_stream *stream, struct slice name,
@@ -426,18 +416,18 @@ static void on_header(struct h2_stream *stream, struct slice name,
     if (c->receives != NULL || c->over) {
         return; /* trailers of a request mean nothing */
     }
-    if (slice_is(name, ":path")) {
+    if (SLICE_IS(name, ":path")) {
         take_path(c, value);
-    } else if (slice_is(name, ":method")) {
+    } else if (SLICE_IS(name, ":method")) {
         take_method(c, value);
-    } else if (slice_is(name, "content-type")) {
+    } else if (SLICE_IS(name, "content-type")) {
         take_content_type(c, value);
-    } else if (slice_is(name, "grpc-timeout")) {
+    } else if (SLICE_IS(name, "grpc-timeout")) {
         take_timeout(c, value);
-    } else if (slice_is(name, "grpc-encoding") &&
-               !slice_is(value, "identity")) {
+    } else if (SLICE_IS(name, "grpc-encoding") &&
+               !SLICE_IS(value, "identity")) {
         c->encoding = keep(c, value);
-    } else if (!is_reserved(name)) {
+    } else if (name.size > 0 && !is_reserved(name)) {
         add_metadata(c, name, value);
     }
 }
