@@ -196,6 +196,7 @@ static enum store_status status_of_sqlite(int rc, int system_errno)
         return STORE_FULL;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+    case SQLITE_ERROR:      /* our SQL is right, so the schema is not */
     case SQLITE_CONSTRAINT: /* a row where there must be none, or reverse */
     case SQLITE_MISMATCH:
         return STORE_CORRUPT;
