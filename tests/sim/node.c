@@ -15,7 +15,7 @@
 
 void node_init(struct node *n, raft_id id, struct world *w)
 {
-    *n = (struct node){.id = id};
+    *n = (struct node){.id = id, .life = 1};
     n->disk = disk_new(rng_next(&w->rng), w->options.sector_size);
     history_init(&n->submitted);
     history_init(&n->durable);

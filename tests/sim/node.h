@@ -40,7 +40,7 @@ struct node {
     struct disk *disk;
     struct store *store; /* NULL: the process is down */
     struct raft *raft;
-    uint64_t life; /* which process it is, from 1 */
+    uint64_t life; /* which process it is, from 1: 0 in an event is any */
     uint64_t paused_until_us;
     uint64_t bad_disk_until_us;
 
