@@ -96,6 +96,16 @@ $(B)/tests/client/test_%: $(B)/tests/client/test_%.o $(call test_helpers,client)
 $(B)/tests/sim/test_%: $(B)/tests/sim/test_%.o $(call test_helpers,sim) $(RAFT_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(CHECK_LIBS)
 
+# The simulator, as a program: see tests/sim/README.md.
+SIM_SRC := $(filter-out tests/sim/test_%.c,$(wildcard tests/sim/*.c))
+COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo $(VERSION))
+$(B)/tests/sim/main.o: EXTRA_CFLAGS = -DPAWL_COMMIT='"$(COMMIT)"'
+$(B)/sim: $(call objects,$(SIM_SRC)) $(RAFT_A)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+# Not built by check.
+$(B)/bench_store: $(B)/tests/bench/bench_store.o $(RAFT_A)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+
 %.ran: %
 	@$< >$<.log 2>&1 && tail -n 1 $<.log || { cat $<.log; exit 1; }
 
@@ -104,11 +114,14 @@ $(B)/tests/sim/test_%: $(B)/tests/sim/test_%.o $(call test_helpers,sim) $(RAFT_A
 # ---- targets ----------------------------------------------------------------
 check: $(TESTS:%=%.ran) ## units, scripts, a short simulation
 
+check-sim: $(B)/sim ## whole clusters under faults: make check-sim SEED=0x5eed RUNS=1
+	$< $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))
+
 clean: ## remove everything that was built
 	rm -rf build
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile
 
-.PHONY: all check clean help
+.PHONY: all check check-sim clean help
 .SECONDARY:
