@@ -37,13 +37,16 @@ RAFT_SRC := $(wildcard raft/*.c)
 PROTO_SRC := $(wildcard proto/*.c)
 SERVER_SRC := $(filter-out server/main.c,$(wildcard server/*.c))
 LIBPAWL_SRC := $(filter-out client/pawlctl%.c client/ctl_%.c,$(wildcard client/*.c))
-CTL_SRC := $(wildcard client/pawlctl*.c client/ctl_*.c)
+CTL_SRC := $(wildcard client/ctl_*.c) # pawlctl without its main()
+CTL_PKGS := json-c smartcols
+CTL_LIBS ?= $(shell pkg-config --libs $(CTL_PKGS) 2>/dev/null)
 objects = $(patsubst %.c,$(B)/%.o,$(1))
 
 RAFT_A := $(B)/libraft.a
 PROTO_A := $(B)/libproto.a
 SERVER_A := $(B)/libserver.a
 PAWL_A := $(B)/libpawl.a
+CTL_A := $(B)/libctl.a
 
 # Each tests/<dir>/test_*.c is a program of its own; other .c files there are
 # helpers that all tests of that directory link.
@@ -75,13 +78,14 @@ $(RAFT_A): $(call objects,$(RAFT_SRC))
 $(PROTO_A): $(call objects,$(PROTO_SRC)) $(GEN_C:.c=.o)
 $(SERVER_A): $(call objects,$(SERVER_SRC))
 $(PAWL_A): $(call objects,$(LIBPAWL_SRC))
+$(CTL_A): $(call objects,$(CTL_SRC))
 %.a:
 	@rm -f $@
 	$(AR) rcs $@ $^
 
 $(B)/pawld: $(B)/server/main.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
-$(B)/pawlctl: $(call objects,$(CTL_SRC)) $(PAWL_A) $(PROTO_A)
+$(B)/pawlctl: $(B)/client/pawlctl.o $(CTL_A) $(PAWL_A) $(PROTO_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(CTL_LIBS)
 
 # What each kind of test links.
@@ -91,8 +95,8 @@ $(B)/tests/proto/test_%: $(B)/tests/proto/test_%.o $(call test_helpers,proto) $(
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(CHECK_LIBS)
 $(B)/tests/server/test_%: $(B)/tests/server/test_%.o $(call test_helpers,server) $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(CHECK_LIBS)
-$(B)/tests/client/test_%: $(B)/tests/client/test_%.o $(call test_helpers,client) $(PAWL_A) $(PROTO_A)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(CHECK_LIBS)
+$(B)/tests/client/test_%: $(B)/tests/client/test_%.o $(call test_helpers,client) $(CTL_A) $(PAWL_A) $(PROTO_A)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(CTL_LIBS) $(CHECK_LIBS)
 $(B)/tests/sim/test_%: $(B)/tests/sim/test_%.o $(call test_helpers,sim) $(RAFT_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) $(CHECK_LIBS)
 
