@@ -206,17 +206,15 @@ static int unknown_verb(struct ctl *ctl, char **words_given)
 static int help_verb(struct ctl *ctl, char **words)
 {
     const struct ctl_verb *v;
+    char *group[] = {words[0], (char[]){"--help"}};
 
     if (words[0] == NULL) {
         ctl_help(ctl->out);
         return CTL_OK;
     }
     v = ctl_find_verb(words[0], words[1]);
-    if (v == NULL && words[1] == NULL) {
-        words = (char *[]){words[0], (char[]){"--help"}};
-    }
     if (v == NULL) {
-        return unknown_verb(ctl, words);
+        return unknown_verb(ctl, words[1] == NULL ? group : words);
     }
     ctl_verb_help(ctl->out, v);
     return CTL_OK;
