@@ -160,7 +160,7 @@ $(B)/pawld: $(B)/server/main.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
 $(B)/pawlctl: $(call objects,$(CTL_SRC)) $(CLIENT_A) $(PROTO_A)
 	$(LINK) $(CTL_LIBS)
 $(B)/pawl-bench: $(B)/tests/bench/main.o $(call test_helpers,bench) $(PROTO_A)
-	$(LINK)
+	$(LINK) -lm
 
 # What each kind of test links.
 $(B)/tests/raft/test_%: $(B)/tests/raft/test_%.o $(call test_helpers,raft) $(RAFT_SLOW_A)

@@ -1,0 +1,61 @@
+/*
+ * cpu.c - the processor time that processes have used, all threads together.
+ */
+#include "tests/bench/cpu.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+uint64_t cpu_of_process_us(pid_t pid)
+{
+    char path[64], line[1024];
+    uint64_t user = 0, system = 0;
+    const char *rest;
+    size_t size;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    f = fopen(path, "re");
+    if (!f) {
+        return 0;
+    }
+    size = fread(line, 1, sizeof(line) - 1, f);
+    fclose(f);
+    line[size] = '\0';
+    /* The name, second and in brackets, may hold anything: count from its
+       end. utime and stime are the fields 14 and 15. */
+    rest = strrchr(line, ')');
+    if (!rest || sscanf(rest,
+                        ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u "
+                        "%" SCNu64 " %" SCNu64,
+                        &user, &system) != 2) {
+        return 0;
+    }
+    return (user + system) * (1000000 / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+uint64_t cpu_of_processes_us(const pid_t *pids, size_t n)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        sum += cpu_of_process_us(pids[i]);
+    }
+    return sum;
+}
+
+static uint64_t timeval_us(struct timeval t)
+{
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_usec;
+}
+
+uint64_t cpu_of_self_us(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return timeval_us(usage.ru_utime) + timeval_us(usage.ru_stime);
+}
