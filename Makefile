@@ -28,6 +28,7 @@ VERSION := $(shell cat VERSION 2>/dev/null || echo 0.0.0)
 SONAME := libpawl.so.$(firstword $(subst ., ,$(VERSION)))
 
 # ---- what it stands on ------------------------------------------------------
+# One line each: configure reads the first.
 PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c sqlite3
 LIBPAWL_PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c
 ifndef PKG_LIBS
@@ -251,6 +252,9 @@ install: all ## to DESTDIR, under PREFIX (/usr/local)
 	$(INSTALL) -m 644 COPYING README.md ARCHITECTURE.md NEWS.md \
 		$(DESTDIR)$(DOCDIR)
 
+print-cppflags: $(GEN_H) # for scripts/lint
+	@echo '$(subst \",",$(CPPFLAGS_ALL)) $(CHECK_CFLAGS)'
+
 dist: ## build/pawl-VERSION.tar.gz
 	@scripts/dist
 
@@ -261,5 +265,6 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
 
 .PHONY: all bench check check-asan check-e2e check-fuzz check-headers \
-	check-layers check-tsan clean demo deps dist format help install lint FORCE
+	check-layers check-tsan clean demo deps dist format help install lint \
+	print-cppflags FORCE
 .SECONDARY:

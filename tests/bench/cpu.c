@@ -3,17 +3,25 @@
  */
 #include "tests/bench/cpu.h"
 
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* The number that stands n fields further on; 0 if there are not so many. */
+static uint64_t field_after(const char *at, int n)
+{
+    while (at && n-- > 0) {
+        at = strchr(at + 1, ' ');
+    }
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
 uint64_t cpu_of_process_us(pid_t pid)
 {
     char path[64], line[1024];
-    uint64_t user = 0, system = 0;
-    const char *rest;
+    const char *name_end;
     size_t size;
     FILE *f;
 
@@ -25,16 +33,11 @@ uint64_t cpu_of_process_us(pid_t pid)
     size = fread(line, 1, sizeof(line) - 1, f);
     fclose(f);
     line[size] = '\0';
-    /* The name, second and in brackets, may hold anything: count from its
-       end. utime and stime are the fields 14 and 15. */
-    rest = strrchr(line, ')');
-    if (!rest || sscanf(rest,
-                        ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u "
-                        "%" SCNu64 " %" SCNu64,
-                        &user, &system) != 2) {
-        return 0;
-    }
-    return (user + system) * (1000000 / (uint64_t)sysconf(_SC_CLK_TCK));
+    /* The name, field 2 and in brackets, may hold anything: count from its
+       end. utime and stime are fields 14 and 15. */
+    name_end = strrchr(line, ')');
+    return (field_after(name_end, 12) + field_after(name_end, 13)) *
+           (1000000 / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
 uint64_t cpu_of_processes_us(const pid_t *pids, size_t n)
