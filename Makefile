@@ -29,7 +29,7 @@ SONAME := libpawl.so.$(firstword $(subst ., ,$(VERSION)))
 
 # ---- what it stands on ------------------------------------------------------
 # One line each: configure reads the first.
-PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c sqlite3
+PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c sqlite3 libcrypto
 LIBPAWL_PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c
 ifndef PKG_LIBS
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
@@ -89,14 +89,16 @@ PAWL_A := $(B)/libpawl.a
 PAWL_SO := $(B)/$(SONAME)
 
 # Each tests/<dir>/test_*.c is a program of its own; other .c files there are
-# helpers that all tests of that directory link (but not main*.c).
+# helpers that all tests of that directory link, but for main*.c and bench_*.c.
 TEST_SRC := $(wildcard tests/raft/test_*.c tests/proto/test_*.c \
 	tests/server/test_*.c tests/client/test_*.c tests/sim/test_*.c \
 	tests/bench/test_*.c)
 TESTS := $(TEST_SRC:%.c=$(B)/%)
 test_helpers = $(call objects,$(filter-out \
-	tests/$(1)/test_%.c tests/$(1)/main%.c,$(wildcard tests/$(1)/*.c)))
+	tests/$(1)/test_%.c tests/$(1)/main%.c tests/$(1)/bench_%.c,\
+	$(wildcard tests/$(1)/*.c)))
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+SIM := $(if $(wildcard tests/sim/main.c),$(B)/sim)
 E2E_TESTS := $(wildcard tests/e2e/test_*.sh)
 # A test program that runs longer than this hangs.
 TEST_TIMEOUT_S ?= 300
@@ -163,6 +165,12 @@ $(B)/pawlctl: $(call objects,$(CTL_SRC)) $(CLIENT_A) $(PROTO_A)
 $(B)/pawl-bench: $(B)/tests/bench/main.o $(call test_helpers,bench) $(PROTO_A)
 	$(LINK) -lm
 
+# tests/bench/bench_x.c measures one part alone.
+$(B)/bench_%: $(B)/tests/bench/bench_%.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
+	$(LINK) -lm
+$(B)/sim: $(B)/tests/sim/main.o $(call test_helpers,sim) $(SERVER_A) $(RAFT_SLOW_A) $(PROTO_A)
+	$(LINK)
+
 # What each kind of test links.
 $(B)/tests/raft/test_%: $(B)/tests/raft/test_%.o $(call test_helpers,raft) $(RAFT_SLOW_A)
 	$(LINK) $(CHECK_LIBS)
@@ -211,6 +219,10 @@ $(B)/%.h.ok: %.h $(B)/flags | $(GEN_H)
 	@printf '#include "%s"\n' $< | $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) \
 		$(CHECK_CFLAGS) -MD -MP -MT $@ -MF $@.d -fsyntax-only -x c -
 	@touch $@
+
+check-sim: $(SIM) ## simulated clusters; SEED=0x5eed RUNS=1: one of them again
+	@for sim in $(SIM); do \
+		$$sim $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)); done
 
 check-e2e: $(PROGRAMS) ## real servers, real sockets, kill -9: minutes
 	@for t in $(E2E_TESTS); do \
@@ -265,6 +277,6 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
 
 .PHONY: all bench check check-asan check-e2e check-fuzz check-headers \
-	check-layers check-tsan clean demo deps dist format help install lint \
+	check-layers check-sim check-tsan clean demo deps dist format help install lint \
 	print-cppflags FORCE
 .SECONDARY:
