@@ -61,8 +61,8 @@ CPPFLAGS_ALL := -D_GNU_SOURCE -DPAWL_VERSION=\"$(VERSION)\" \
 	-I. -isystem $(B)/gen $(PKG_CFLAGS) $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(WARN) $(WERROR) $(CFLAGS) $(SAN)
 LDFLAGS_ALL := $(LDFLAGS) $(SAN)
-# What libpawl.so takes in. The second flag keeps calls as cheap as without.
-PIC := -fPIC -fno-semantic-interposition
+# For what libpawl.so takes in; PAWL_API in pawl.h says what it shows.
+PIC := -fPIC -fvisibility=hidden
 
 # ---- what there is ----------------------------------------------------------
 PROTOS := $(wildcard proto/*.proto proto/etcd/*.proto)
@@ -74,8 +74,8 @@ CORE_SRC := $(filter-out raft/store%.c,$(wildcard raft/*.c))
 RAFT_SRC := $(wildcard raft/*.c)
 PROTO_SRC := $(wildcard proto/*.c)
 SERVER_SRC := $(filter-out server/main.c,$(wildcard server/*.c))
-CTL_SRC := $(wildcard client/pawlctl*.c client/ctl_*.c)
-LIBPAWL_SRC := $(filter-out $(CTL_SRC),$(wildcard client/*.c))
+CTL_SRC := $(wildcard client/ctl_*.c)
+LIBPAWL_SRC := $(filter-out $(CTL_SRC) client/pawlctl.c,$(wildcard client/*.c))
 objects = $(patsubst %.c,$(B)/%.o,$(1))
 
 RAFT_A := $(B)/libraft.a
@@ -84,7 +84,8 @@ RAFT_SLOW_A := $(B)/slow/libraft.a
 PROTO_A := $(B)/libproto.a
 SERVER_A := $(B)/libserver.a
 CLIENT_A := $(B)/libclient.a
-# What is installed: one file with the rpc layer in it, showing only pawl_*.
+CTL_A := $(B)/libctl.a
+# What is installed: the client and the rpc layer, showing only pawl.h's names.
 PAWL_A := $(B)/libpawl.a
 PAWL_SO := $(B)/$(SONAME)
 
@@ -143,16 +144,15 @@ $(RAFT_SLOW_A): $(RAFT_SRC:%.c=$(B)/slow/%.o)
 $(PROTO_A): $(call objects,$(PROTO_SRC)) $(GEN_C:.c=.o)
 $(SERVER_A): $(call objects,$(SERVER_SRC))
 $(CLIENT_A): $(call objects,$(LIBPAWL_SRC))
+$(CTL_A): $(call objects,$(CTL_SRC))
 $(PAWL_A): $(B)/libpawl.o
 %.a:
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-# Names that are not libpawl's own stay inside.
 $(B)/libpawl.o: $(call objects,$(LIBPAWL_SRC) $(PROTO_SRC)) $(GEN_C:.c=.o)
 	$(CC) -r -nostdlib -o $@ $^
-	$(OBJCOPY) --wildcard --keep-global-symbol='!pawl__*' \
-		--keep-global-symbol='pawl_*' $@
+	$(OBJCOPY) --localize-hidden $@
 $(PAWL_SO): $(B)/libpawl.o
 	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LIBPAWL_LIBS)
 
@@ -160,8 +160,8 @@ LINK = $(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 
 $(B)/pawld: $(B)/server/main.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK)
-$(B)/pawlctl: $(call objects,$(CTL_SRC)) $(CLIENT_A) $(PROTO_A)
-	$(LINK) $(CTL_LIBS)
+$(B)/pawlctl: $(B)/client/pawlctl.o $(CTL_A) $(CLIENT_A) $(PROTO_A)
+	$(LINK)
 $(B)/pawl-bench: $(B)/tests/bench/main.o $(call test_helpers,bench) $(PROTO_A)
 	$(LINK) -lm
 
@@ -178,7 +178,7 @@ $(B)/tests/proto/test_%: $(B)/tests/proto/test_%.o $(call test_helpers,proto) $(
 	$(LINK) $(CHECK_LIBS)
 $(B)/tests/server/test_%: $(B)/tests/server/test_%.o $(call test_helpers,server) $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
-$(B)/tests/client/test_%: $(B)/tests/client/test_%.o $(call test_helpers,client) $(CLIENT_A) $(PROTO_A)
+$(B)/tests/client/test_%: $(B)/tests/client/test_%.o $(call test_helpers,client) $(CTL_A) $(CLIENT_A) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
 $(B)/tests/sim/test_%: $(B)/tests/sim/test_%.o $(call test_helpers,sim) $(SERVER_A) $(RAFT_SLOW_A) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
