@@ -13,7 +13,7 @@ SAN ?=
 J ?= $(shell nproc)
 
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0.0.0)
-PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c sqlite3 libcrypto
+PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c sqlite3 libcrypto libxxhash
 PKG_CFLAGS ?= $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS ?= $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
 CHECK_CFLAGS ?= $(shell pkg-config --cflags check 2>/dev/null)
