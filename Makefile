@@ -29,7 +29,7 @@ SONAME := libpawl.so.$(firstword $(subst ., ,$(VERSION)))
 
 # ---- what it stands on ------------------------------------------------------
 # One line each: configure reads the first.
-PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c sqlite3 libcrypto
+PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c sqlite3 libcrypto libxxhash
 LIBPAWL_PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c
 ifndef PKG_LIBS
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
