@@ -110,6 +110,7 @@ struct store {
     sqlite3_stmt *statements[N_STATEMENTS];
     char *path;
     uint64_t cluster_id, member_id;
+    bool adopt; /* options.adopt */
     unsigned wal_pages;  /* a checkpoint is due */
     unsigned wal_frames; /* in the WAL and not yet moved; from wal_hook() */
     struct raft_hard_state hard_state;
@@ -834,7 +835,10 @@ static enum store_status check_meta(struct store *s)
         return fail(s, STORE_CORRUPT,
                     "the row with the member's id is damaged");
     }
-    if (chain_origin(&found_in) != chain_origin(&wanted)) {
+    if (s->adopt) {
+        s->cluster_id = found_in.cluster_id;
+        s->member_id = found_in.member_id;
+    } else if (chain_origin(&found_in) != chain_origin(&wanted)) {
         return fail(s, STORE_MISMATCH,
                     "it is the log of member %" PRIx64 " of cluster %" PRIx64
                     ", not of member %" PRIx64 " of cluster %" PRIx64,
@@ -1006,6 +1010,7 @@ enum store_status store_open(const struct store_options *options,
     s->path = copy_text(options->path);
     s->cluster_id = options->cluster_id;
     s->member_id = options->member_id;
+    s->adopt = options->adopt;
     s->wal_pages = wal_pages < WAL_PAGES_MIN ? WAL_PAGES_MIN : wal_pages;
     st = open_or_create(s, options);
     if (st != STORE_OK) {
@@ -1032,6 +1037,16 @@ void store_close(struct store *s)
     raft_free(s->cut.configuration);
     raft_free(s->path);
     raft_free(s);
+}
+
+uint64_t store_cluster_id(const struct store *s)
+{
+    return s->cluster_id;
+}
+
+uint64_t store_member_id(const struct store *s)
+{
+    return s->member_id;
 }
 
 bool store_is_new(const struct store *s)

@@ -37,8 +37,10 @@ const char *store_status_text(enum store_status st);
 struct store_options {
     const char *path;
     const char *vfs;     /* SQLite VFS name; NULL: the default */
-    uint64_t cluster_id; /* checked when the file exists, written when new; */
-    uint64_t member_id;  /* 0: take what the file says, which must exist */
+    uint64_t cluster_id; /* checked when the file exists, written when new */
+    uint64_t member_id;
+    bool adopt;          /* an existing file says who we are instead; see
+                            store_member_id() */
     bool create;         /* make it if missing */
     unsigned wal_pages;  /* pre-grown WAL size and checkpoint threshold, in
                             4 KiB pages; 0: the default */

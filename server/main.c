@@ -128,12 +128,12 @@ static void open_store(struct pawld *p, const char *path)
 {
     char error[ERROR_BYTES];
     const struct options *o = &p->options;
-    bool known = exists(path);
     struct store_options so = {
         .path = path,
+        .cluster_id = o->cluster_id,
+        .member_id = o->member_id,
         /* On later starts the file says who we are, unless the flags do. */
-        .cluster_id = known && !o->cluster_given ? 0 : o->cluster_id,
-        .member_id = known && !o->cluster_given ? 0 : o->member_id,
+        .adopt = !o->cluster_given,
         .create = true,
     };
 
