@@ -31,6 +31,7 @@ SONAME := libpawl.so.$(firstword $(subst ., ,$(VERSION)))
 # One line each: configure reads the first.
 PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c sqlite3 libcrypto libxxhash
 LIBPAWL_PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c
+CTL_PKGS := smartcols json-c
 ifndef PKG_LIBS
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
@@ -39,13 +40,14 @@ ifndef CHECK_LIBS
 CHECK_CFLAGS := $(shell pkg-config --cflags check 2>/dev/null)
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 endif
-LIBPAWL_LIBS = $(shell pkg-config --libs $(LIBPAWL_PKGS))
+LIBPAWL_LIBS := $(shell pkg-config --libs $(LIBPAWL_PKGS) 2>/dev/null)
+CTL_LIBS := $(shell pkg-config --libs $(CTL_PKGS) 2>/dev/null)
 
 # One line that says what is missing, instead of a page of errors.
 GOALS := $(or $(MAKECMDGOALS),all)
 SELF_SUFFICIENT := bench clean demo deps dist format help lint
 ifneq ($(filter-out $(SELF_SUFFICIENT),$(GOALS)),)
-FOUND := $(shell pkg-config --exists $(PKGS) && command -v protoc-c)
+FOUND := $(shell pkg-config --exists $(PKGS) $(CTL_PKGS) && command -v protoc-c)
 ifneq ($(filter check%,$(GOALS)),)
 FOUND := $(and $(FOUND),$(CHECK_LIBS))
 endif
@@ -161,7 +163,7 @@ LINK = $(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 $(B)/pawld: $(B)/server/main.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK)
 $(B)/pawlctl: $(B)/client/pawlctl.o $(CTL_A) $(CLIENT_A) $(PROTO_A)
-	$(LINK)
+	$(LINK) $(CTL_LIBS)
 $(B)/pawl-bench: $(B)/tests/bench/main.o $(call test_helpers,bench) $(PROTO_A)
 	$(LINK) -lm
 
@@ -179,7 +181,7 @@ $(B)/tests/proto/test_%: $(B)/tests/proto/test_%.o $(call test_helpers,proto) $(
 $(B)/tests/server/test_%: $(B)/tests/server/test_%.o $(call test_helpers,server) $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
 $(B)/tests/client/test_%: $(B)/tests/client/test_%.o $(call test_helpers,client) $(CTL_A) $(CLIENT_A) $(PROTO_A)
-	$(LINK) $(CHECK_LIBS)
+	$(LINK) $(CTL_LIBS) $(CHECK_LIBS)
 $(B)/tests/sim/test_%: $(B)/tests/sim/test_%.o $(call test_helpers,sim) $(SERVER_A) $(RAFT_SLOW_A) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
 $(B)/tests/bench/test_%: $(B)/tests/bench/test_%.o $(call test_helpers,bench) $(PROTO_A)
