@@ -64,6 +64,7 @@ member_restart() {
     mapfile -t command <"$1/$2.command"
     setsid "${command[@]}" >>"$1/$2.log" 2>&1 </dev/null &
     echo $! >"$1/$2.pid"
+    disown # the shell says nothing when it ends
 }
 
 cluster_pids() {
