@@ -62,7 +62,7 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes \
 CPPFLAGS_ALL := -D_GNU_SOURCE -DPAWL_VERSION=\"$(VERSION)\" \
 	-I. -isystem $(B)/gen $(PKG_CFLAGS) $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(WARN) $(CFLAGS) $(SAN)
-LDFLAGS_ALL := $(LDFLAGS) $(SAN)
+LDFLAGS_ALL := -Wl,--as-needed $(LDFLAGS) $(SAN)
 # For what libpawl.so takes in; PAWL_API in pawl.h says what it shows.
 PIC := -fPIC -fvisibility=hidden
 

@@ -3,7 +3,7 @@
 # killed with -9, what was written before is read after, the lock goes to the
 # next in line with a higher token, the old token is refused.
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/pawl-test.XXXXXX")
 passed=0
@@ -15,7 +15,6 @@ finish() {
     done
     rm -rf "$work"
     echo "$passed passed, $failed failed"
-    [ "$failed" -eq 0 ]
 }
 trap finish EXIT
 
@@ -53,3 +52,4 @@ check "three servers go on" test "$(servers)" -eq 3
 scripts/demo --clean "$work"/pawl-demo.*
 check "cleaning up ends them" test "$(servers)" -eq 0
 check "cleaning up removes the data" test ! -e "$work"/pawl-demo.*
+[ "$failed" -eq 0 ]
