@@ -113,6 +113,11 @@ LIBRARIES := $(if $(LIBPAWL_SRC),$(PAWL_A) $(PAWL_SO))
 all: $(PROGRAMS) $(LIBRARIES) ## pawld, pawlctl, libpawl
 
 # ---- rules ------------------------------------------------------------------
+# One short line a command; V=1 shows the commands.
+ifeq ($(V),)
+say = @printf '  %-7s%s\n' $(1) $@;
+endif
+
 # Changes when the flags do, so that no object outlives its flags.
 FLAGS := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)
 $(B)/flags: FORCE
@@ -121,14 +126,14 @@ $(B)/flags: FORCE
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: proto/%.proto
 	@mkdir -p $(B)/gen
-	protoc-c -Iproto --c_out=$(B)/gen $<
+	$(call say,PROTOC)protoc-c -Iproto --c_out=$(B)/gen $<
 
 $(B)/gen/%.o: $(B)/gen/%.c $(B)/flags | $(GEN_H)
-	$(CC) -std=c11 -w $(CPPFLAGS_ALL) $(CFLAGS) $(SAN) $(PIC) -MD -MP \
+	$(call say,CC)$(CC) -std=c11 -w $(CPPFLAGS_ALL) $(CFLAGS) $(SAN) $(PIC) -MD -MP \
 		-c -o $@ $<
 
-COMPILE = $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(WERROR) $(EXTRA_CFLAGS) \
-	-MD -MP -c -o $@ $<
+COMPILE = $(call say,CC)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(WERROR) \
+	$(EXTRA_CFLAGS) -MD -MP -c -o $@ $<
 
 $(B)/%.o: %.c $(B)/flags | $(GEN_H)
 	@mkdir -p $(@D)
@@ -151,15 +156,15 @@ $(CTL_A): $(call objects,$(CTL_SRC))
 $(PAWL_A): $(B)/libpawl.o
 %.a:
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)$(AR) rcs $@ $^
 
 $(B)/libpawl.o: $(call objects,$(LIBPAWL_SRC) $(PROTO_SRC)) $(GEN_C:.c=.o)
-	$(CC) -r -nostdlib -o $@ $^
-	$(OBJCOPY) --localize-hidden $@
+	$(call say,LD)$(CC) -r -nostdlib -o $@ $^
+	@$(OBJCOPY) --localize-hidden $@
 $(PAWL_SO): $(B)/libpawl.o
-	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LIBPAWL_LIBS)
+	$(call say,LD)$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LIBPAWL_LIBS)
 
-LINK = $(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+LINK = $(call say,LD)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 
 $(B)/pawld: $(B)/server/main.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK)
