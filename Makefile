@@ -168,6 +168,8 @@ $(B)/pawl-bench: $(B)/tests/bench/main.o $(call test_helpers,bench) $(PROTO_A)
 # tests/bench/bench_x.c measures one part alone.
 $(B)/bench_%: $(B)/tests/bench/bench_%.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK) -lm
+COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo $(VERSION))
+$(B)/tests/sim/main.o: EXTRA_CFLAGS = -DPAWL_COMMIT='"$(COMMIT)"'
 $(B)/sim: $(B)/tests/sim/main.o $(call test_helpers,sim) $(SERVER_A) $(RAFT_SLOW_A) $(PROTO_A)
 	$(LINK)
 
@@ -269,6 +271,9 @@ print-cppflags: $(GEN_H) # for scripts/lint
 
 dist: ## build/pawl-VERSION.tar.gz
 	@scripts/dist
+
+check-sim: $(B)/sim ## whole clusters under faults: make check-sim SEED=0x5eed RUNS=1
+	$< $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))
 
 clean: ## remove everything that was built
 	rm -rf build
