@@ -136,29 +136,52 @@ static void note_hold(struct locker *l, const struct hold *h)
     l->holds[l->n++] = *h;
 }
 
+/* Until it is answered: else the lock stays with us until its lease ends. */
+static bool release_until_answered(struct locker *l, const struct fence *f,
+                                   bool *first_answer, bool *released)
+{
+    *first_answer = true;
+    while (!atomic_load(&l->all->run->stop)) {
+        struct answer a = client_release(links_current(&l->links), f);
+        bool answered = a.code == GRPC_OK;
+
+        if (answered) {
+            *released = a.release->released;
+        } else {
+            *first_answer = false;
+            l->retries++;
+            links_next(&l->links);
+        }
+        answer_release(&a);
+        if (answered) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void release(struct locker *l, struct hold *h, const struct fence *f,
                     bool fenced)
 {
-    struct answer a;
+    bool first_answer, released = false;
 
     h->to_us = clock_us();
-    a = client_release(links_current(&l->links), f);
-    if (a.code != GRPC_OK) {
-        l->lost++; /* who knows: it ends with its lease */
-        links_next(&l->links);
-    } else if (!a.release->released) {
-        l->lost++;
-    } else {
-        if (fenced) {
-            run_finding(l->all->run,
-                        "a guarded write of the holder of %s, token %" PRId64
-                        ", was refused",
-                        names[h->lock], f->token);
-        }
-        note_hold(l, h);
-        l->past[h->lock] = *f;
+    if (!release_until_answered(l, f, &first_answer, &released) ||
+        (!released && first_answer)) {
+        l->lost++; /* its lease has ended, or will */
+        return;
     }
-    answer_release(&a);
+    l->past[h->lock] = *f;
+    if (!released) {
+        return; /* by a call before, or by the lease's end: who knows */
+    }
+    if (fenced) {
+        run_finding(l->all->run,
+                    "a guarded write of the holder of %s, token %" PRId64
+                    ", was refused",
+                    names[h->lock], f->token);
+    }
+    note_hold(l, h);
 }
 
 static void lock_once(struct locker *l)

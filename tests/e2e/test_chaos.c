@@ -15,9 +15,9 @@
 #include "program.h"
 #include "writers.h"
 
-#define ROUNDS 14
+#define ROUNDS 20
 /* Acknowledged writes that are waited for between two blows. */
-#define PROGRESS 300
+#define PROGRESS 600
 
 struct counts {
     unsigned leader_kills, follower_kills, leader_stops;
