@@ -102,7 +102,9 @@ test_helpers = $(call objects,$(filter-out \
 	$(wildcard tests/$(1)/*.c)))
 FUZZERS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 SIM := $(if $(wildcard tests/sim/main.c),$(B)/sim)
-E2E_TESTS := $(wildcard tests/e2e/test_*.sh)
+# Programs with the rpc client side; they find pawld two directories up.
+E2E_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/test_*.c))
+E2E_TESTS := $(E2E_PROGRAMS) $(wildcard tests/e2e/test_*.sh)
 # A test program that runs longer than this hangs.
 TEST_TIMEOUT_S ?= 300
 
@@ -176,6 +178,8 @@ $(B)/pawl-bench: $(B)/tests/bench/main.o $(call test_helpers,bench) $(PROTO_A)
 # tests/bench/bench_x.c measures one part alone.
 $(B)/bench_%: $(B)/tests/bench/bench_%.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK) -lm
+COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo $(VERSION))
+$(B)/tests/sim/main.o: EXTRA_CFLAGS = -DPAWL_COMMIT='"$(COMMIT)"'
 $(B)/sim: $(B)/tests/sim/main.o $(call test_helpers,sim) $(SERVER_A) $(RAFT_SLOW_A) $(PROTO_A)
 	$(LINK)
 
@@ -189,6 +193,8 @@ $(B)/tests/server/test_%: $(B)/tests/server/test_%.o $(call test_helpers,server)
 $(B)/tests/client/test_%: $(B)/tests/client/test_%.o $(call test_helpers,client) $(CTL_A) $(CLIENT_A) $(PROTO_A)
 	$(LINK) $(CTL_LIBS) $(CHECK_LIBS)
 $(B)/tests/sim/test_%: $(B)/tests/sim/test_%.o $(call test_helpers,sim) $(SERVER_A) $(RAFT_SLOW_A) $(PROTO_A)
+	$(LINK) $(CHECK_LIBS)
+$(B)/tests/e2e/test_%: $(B)/tests/e2e/test_%.o $(call test_helpers,e2e) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
 $(B)/tests/bench/test_%: $(B)/tests/bench/test_%.o $(call test_helpers,bench) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
@@ -239,10 +245,10 @@ check-sim: $(SIM) ## simulated clusters; SEED=0x5eed RUNS=1: one of them again
 	@for sim in $(SIM); do \
 		$$sim $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)); done
 
-check-e2e: $(PROGRAMS) ## real servers, real sockets, kill -9: minutes
+check-e2e: $(PROGRAMS) $(E2E_PROGRAMS) ## real servers, real sockets, kill -9: minutes
 	@for t in $(E2E_TESTS); do \
-		B=$(B) scripts/run-test $(B)/$$t.log $(TEST_TIMEOUT_S) $$t; done
-	@scripts/count-tests $(E2E_TESTS:%=$(B)/%.log)
+		B=$(B) scripts/run-test $(B)/$${t#$(B)/}.log $(TEST_TIMEOUT_S) $$t; done
+	@scripts/count-tests $(foreach t,$(E2E_TESTS),$(B)/$(t:$(B)/%=%).log)
 
 check-fuzz: $(FUZZERS) ## replay the kept inputs of every fuzz target
 	@for f in $(FUZZERS); do \
