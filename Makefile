@@ -31,6 +31,7 @@ SONAME := libpawl.so.$(firstword $(subst ., ,$(VERSION)))
 # One line each: configure reads the first.
 PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c sqlite3 libcrypto libxxhash
 LIBPAWL_PKGS := libevent_core libevent_extra libnghttp2 libprotobuf-c
+CTL_PKGS := smartcols json-c
 ifndef PKG_LIBS
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
@@ -39,13 +40,14 @@ ifndef CHECK_LIBS
 CHECK_CFLAGS := $(shell pkg-config --cflags check 2>/dev/null)
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 endif
-LIBPAWL_LIBS = $(shell pkg-config --libs $(LIBPAWL_PKGS))
+LIBPAWL_LIBS := $(shell pkg-config --libs $(LIBPAWL_PKGS) 2>/dev/null)
+CTL_LIBS := $(shell pkg-config --libs $(CTL_PKGS) 2>/dev/null)
 
 # One line that says what is missing, instead of a page of errors.
 GOALS := $(or $(MAKECMDGOALS),all)
 SELF_SUFFICIENT := bench clean demo deps dist format help lint
 ifneq ($(filter-out $(SELF_SUFFICIENT),$(GOALS)),)
-FOUND := $(shell pkg-config --exists $(PKGS) && command -v protoc-c)
+FOUND := $(shell pkg-config --exists $(PKGS) $(CTL_PKGS) && command -v protoc-c)
 ifneq ($(filter check%,$(GOALS)),)
 FOUND := $(and $(FOUND),$(CHECK_LIBS))
 endif
@@ -59,8 +61,8 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes -Wvla
 CPPFLAGS_ALL := -D_GNU_SOURCE -DPAWL_VERSION=\"$(VERSION)\" \
 	-I. -isystem $(B)/gen $(PKG_CFLAGS) $(CPPFLAGS)
-CFLAGS_ALL := -std=c11 $(WARN) $(WERROR) $(CFLAGS) $(SAN)
-LDFLAGS_ALL := $(LDFLAGS) $(SAN)
+CFLAGS_ALL := -std=c11 $(WARN) $(CFLAGS) $(SAN)
+LDFLAGS_ALL := -Wl,--as-needed $(LDFLAGS) $(SAN)
 # For what libpawl.so takes in; PAWL_API in pawl.h says what it shows.
 PIC := -fPIC -fvisibility=hidden
 
@@ -113,6 +115,11 @@ LIBRARIES := $(if $(LIBPAWL_SRC),$(PAWL_A) $(PAWL_SO))
 all: $(PROGRAMS) $(LIBRARIES) ## pawld, pawlctl, libpawl
 
 # ---- rules ------------------------------------------------------------------
+# One short line a command; V=1 shows the commands.
+ifeq ($(V),)
+say = @printf '  %-7s%s\n' $(1) $@;
+endif
+
 # Changes when the flags do, so that no object outlives its flags.
 FLAGS := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)
 $(B)/flags: FORCE
@@ -121,13 +128,14 @@ $(B)/flags: FORCE
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: proto/%.proto
 	@mkdir -p $(B)/gen
-	protoc-c -Iproto --c_out=$(B)/gen $<
+	$(call say,PROTOC)protoc-c -Iproto --c_out=$(B)/gen $<
 
 $(B)/gen/%.o: $(B)/gen/%.c $(B)/flags | $(GEN_H)
-	$(CC) -std=c11 -w $(CPPFLAGS_ALL) $(CFLAGS) $(SAN) $(PIC) -MD -MP \
+	$(call say,CC)$(CC) -std=c11 -w $(CPPFLAGS_ALL) $(CFLAGS) $(SAN) $(PIC) -MD -MP \
 		-c -o $@ $<
 
-COMPILE = $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(EXTRA_CFLAGS) -MD -MP -c -o $@ $<
+COMPILE = $(call say,CC)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(WERROR) \
+	$(EXTRA_CFLAGS) -MD -MP -c -o $@ $<
 
 $(B)/%.o: %.c $(B)/flags | $(GEN_H)
 	@mkdir -p $(@D)
@@ -150,26 +158,28 @@ $(CTL_A): $(call objects,$(CTL_SRC))
 $(PAWL_A): $(B)/libpawl.o
 %.a:
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)$(AR) rcs $@ $^
 
 $(B)/libpawl.o: $(call objects,$(LIBPAWL_SRC) $(PROTO_SRC)) $(GEN_C:.c=.o)
-	$(CC) -r -nostdlib -o $@ $^
-	$(OBJCOPY) --localize-hidden $@
+	$(call say,LD)$(CC) -r -nostdlib -o $@ $^
+	@$(OBJCOPY) --localize-hidden $@
 $(PAWL_SO): $(B)/libpawl.o
-	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LIBPAWL_LIBS)
+	$(call say,LD)$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LIBPAWL_LIBS)
 
-LINK = $(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+LINK = $(call say,LD)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
 
 $(B)/pawld: $(B)/server/main.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK)
 $(B)/pawlctl: $(B)/client/pawlctl.o $(CTL_A) $(CLIENT_A) $(PROTO_A)
-	$(LINK)
+	$(LINK) $(CTL_LIBS)
 $(B)/pawl-bench: $(B)/tests/bench/main.o $(call test_helpers,bench) $(PROTO_A)
 	$(LINK) -lm
 
 # tests/bench/bench_x.c measures one part alone.
 $(B)/bench_%: $(B)/tests/bench/bench_%.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK) -lm
+COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo $(VERSION))
+$(B)/tests/sim/main.o: EXTRA_CFLAGS = -DPAWL_COMMIT='"$(COMMIT)"'
 $(B)/sim: $(B)/tests/sim/main.o $(call test_helpers,sim) $(SERVER_A) $(RAFT_SLOW_A) $(PROTO_A)
 	$(LINK)
 
@@ -181,7 +191,7 @@ $(B)/tests/proto/test_%: $(B)/tests/proto/test_%.o $(call test_helpers,proto) $(
 $(B)/tests/server/test_%: $(B)/tests/server/test_%.o $(call test_helpers,server) $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
 $(B)/tests/client/test_%: $(B)/tests/client/test_%.o $(call test_helpers,client) $(CTL_A) $(CLIENT_A) $(PROTO_A)
-	$(LINK) $(CHECK_LIBS)
+	$(LINK) $(CTL_LIBS) $(CHECK_LIBS)
 $(B)/tests/sim/test_%: $(B)/tests/sim/test_%.o $(call test_helpers,sim) $(SERVER_A) $(RAFT_SLOW_A) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
 $(B)/tests/e2e/test_%: $(B)/tests/e2e/test_%.o $(call test_helpers,e2e) $(PROTO_A)
@@ -216,12 +226,19 @@ check-tsan: ## the same with the thread sanitizer
 check-layers: $(call objects,$(CORE_SRC)) ## who includes whom, and what the core links to
 	@scripts/check-layers $(if $(SAN),--san) $^
 
-check-headers: $(HEADERS:%=$(B)/%.ok) ## each header compiles on its own
+check-headers: $(HEADERS:%=$(B)/%.ok) $(B)/pawl.h.alone.ok ## each header compiles on its own
 
 $(B)/%.h.ok: %.h $(B)/flags | $(GEN_H)
 	@mkdir -p $(@D)
 	@printf '#include "%s"\n' $< | $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) \
-		$(CHECK_CFLAGS) -MD -MP -MT $@ -MF $@.d -fsyntax-only -x c -
+		$(WERROR) $(CHECK_CFLAGS) -MD -MP -MT $@ -MF $@.d -fsyntax-only -x c -
+	@touch $@
+
+# What is installed must do without our flags and directories, and for C++.
+$(B)/pawl.h.alone.ok: client/pawl.h
+	@$(CC) -std=c99 -Wall -Wextra -pedantic -Werror -fsyntax-only -x c $<
+	@if command -v $(CXX) >/dev/null; then \
+		$(CXX) -Wall -Wextra -pedantic -Werror -fsyntax-only -x c++ $<; fi
 	@touch $@
 
 check-sim: $(SIM) ## simulated clusters; SEED=0x5eed RUNS=1: one of them again

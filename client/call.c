@@ -19,6 +19,8 @@
 
 #include <stdlib.h>
 
+#define TRY_MIN_MS 20 /* with less time left there is no other attempt */
+
 struct call {
     struct pawl *p;
     const struct request *request;
@@ -106,19 +108,24 @@ static void finish(struct call *c, enum pawl_status status)
 /* To the next endpoint after a while. False: there is no time for it. */
 static bool rest(struct call *c, bool wait)
 {
+    uint64_t remaining = remaining_ms(c);
     uint64_t delay =
         retry_delay_ms(c->attempts, c->n_endpoints, wait, random_u64());
-    struct timeval tv = {
-        .tv_sec = (time_t)(delay / 1000),
-        .tv_usec = (suseconds_t)(delay % 1000) * 1000,
-    };
+    struct timeval tv;
 
-    if (delay >= remaining_ms(c)) {
+    if (remaining < TRY_MIN_MS) {
         return false;
+    }
+    if (delay > remaining / 2) {
+        delay = remaining / 2; /* leave time for the attempt itself */
     }
     if (c->n_endpoints > 1) {
         c->endpoint = (c->endpoint + 1) % c->n_endpoints;
     }
+    tv = (struct timeval){
+        .tv_sec = (time_t)(delay / 1000),
+        .tv_usec = (suseconds_t)(delay % 1000) * 1000,
+    };
     evtimer_add(c->timer, &tv);
     return true;
 }

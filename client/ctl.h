@@ -1,7 +1,8 @@
 /*
  * ctl.h - what pawlctl's verbs share.
  *
- *     pawlctl.c      the table of verbs, help
+ *     pawlctl.c      main()
+ *     ctl_main.c     from a command line to a verb; help
  *     ctl_options.c  the command line
  *     ctl_kv.c ctl_lease.c ctl_lock.c ctl_cluster.c   the verbs
  *     ctl_print.c    output for eyes, ctl_json.c for programs
@@ -71,7 +72,6 @@ enum ctl_flag {
     FLAG_WRITE_OUT,
     FLAG_PREFIX,
     FLAG_FROM_KEY,
-    FLAG_RANGE_END,
     FLAG_COUNT_ONLY,
     FLAG_KEYS_ONLY,
     FLAG_PRINT_VALUE_ONLY,
@@ -90,7 +90,7 @@ enum ctl_flag {
     FLAG_TTL,
     FLAG_TIMEOUT,
     FLAG_TRY,
-    FLAG_TOKEN,
+
     FLAG_ONCE,
     FLAG_KEYS,
 };
@@ -107,12 +107,12 @@ struct ctl_verb {
     const char *subname; /* "grant", or NULL */
     const char *arguments;
     const char *summary;
-    const char *help;  /* paragraphs below the usage; may be NULL */
-    const int *flags;  /* enum ctl_flag, ends with 0 */
+    const char *help; /* paragraphs below the usage; may be NULL */
+    const int *flags; /* enum ctl_flag, ends with 0 */
     int (*run)(struct ctl *ctl, int n, char **arguments);
 };
 
-/* ---- pawlctl.c, ctl_help.c ----------------------------------------------- */
+/* ---- ctl_main.c ---------------------------------------------------------- */
 
 /* The tables, one a file of verbs; each ends with a row without a name. */
 extern const struct ctl_verb ctl_kv_verbs[];
@@ -127,6 +127,8 @@ void ctl_help(FILE *out);
 void ctl_verb_help(FILE *out, const struct ctl_verb *verb);
 /* The help line of a flag. */
 void ctl_flag_help(FILE *out, int flag);
+/* Those of the flags that every verb has. */
+void ctl_global_help(FILE *out);
 
 /* ---- ctl_options.c ------------------------------------------------------- */
 
@@ -166,6 +168,8 @@ const struct ctl_verb *ctl_find_verb(const char *name, const char *subname);
 /* ---- ctl_print.c --------------------------------------------------------- */
 
 void ctl_print_bytes(FILE *out, struct pawl_bytes b);
+void ctl_duration(char *text, size_t size, uint64_t us); /* "1.293ms" */
+void ctl_bytes(char *text, size_t size, int64_t bytes);  /* "25 kB" */
 void ctl_print_get(FILE *out, const struct ctl_options *o,
                    const struct pawl_get_result *r);
 void ctl_print_put(FILE *out, const struct ctl_options *o,
@@ -229,21 +233,25 @@ void ctl_json_healths(FILE *out, const struct ctl_endpoint_health *h, size_t n);
 /* ---- ctl_child.c --------------------------------------------------------- */
 
 /*
- * Runs a command in a process group of its own while the lock is held.
- * SIGINT, SIGTERM and SIGHUP are passed on to it. If the keeper loses the
- * lease the group gets SIGTERM, and SIGKILL after grace_ms. Returns the
- * command's exit code (128 + n if signal n ended it; 126, 127 if it could not
- * be run); *lost tells whether the lease was lost meanwhile.
+ * From now on SIGINT, SIGTERM, SIGHUP and SIGCHLD wait until one of the
+ * functions below takes them.
+ */
+void ctl_child_block(void);
+
+/*
+ * Runs a command in a process group of its own, with PAWL_LOCK_KEY and
+ * PAWL_FENCING_TOKEN in its environment. SIGINT, SIGTERM and SIGHUP are passed
+ * on to the group. Before the lease can end unrenewed, the group gets SIGTERM,
+ * and SIGKILL when it does end.
+ *
+ * Returns the command's exit code, 128 + n if signal n ended it, 126 or 127 if
+ * it could not be run. *lost: it was ended because of the lease.
  */
 int ctl_child_run(struct ctl *ctl, struct pawl_keeper *keeper,
                   const struct pawl_lock_result *lock, char **command,
-                  uint64_t grace_ms, bool *lost);
-/*
- * Waits for SIGINT, SIGTERM, SIGHUP, or the loss. Returns the signal, or 0.
- * ctl_child_block() must have been called before.
- */
+                  bool *lost);
+
+/* Waits for one of those signals, or the loss. Returns the signal, or 0. */
 int ctl_child_hold(struct pawl_keeper *keeper);
-/* From now on those signals are only taken by the two functions above. */
-void ctl_child_block(void);
 
 #endif

@@ -101,6 +101,9 @@ static bool parse_item(const char *s, size_t size, char **out, char *error)
         s += strlen("http://");
         size -= strlen("http://");
     }
+    if (memmem(s, size, "://", 3) != NULL) {
+        return fail(error, "only http:// is understood", s, size);
+    }
     if (size > 0 && s[size - 1] == '/') {
         size--;
     }

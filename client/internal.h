@@ -149,6 +149,6 @@ const struct pawl_kv *kvs_from(void *result, Mvccpb__KeyValue *const *from,
 
 /* What a message borrows from an argument. */
 ProtobufCBinaryData bytes_to(struct pawl_bytes b);
-struct slice slice_of(struct pawl_bytes b);
+struct slice slice_from(struct pawl_bytes b);
 
 #endif

@@ -149,7 +149,7 @@ static void fence_metadata_init(struct fence_metadata *f,
     size = snprintf(f->token, sizeof(f->token), "%" PRId64, fence->token);
     f->items[0] = (struct rpc_metadata){
         .name = "pawl-fence-key-bin",
-        .value = slice_of(fence->key),
+        .value = slice_from(fence->key),
     };
     f->items[1] = (struct rpc_metadata){
         .name = "pawl-fence-token",

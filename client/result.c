@@ -124,7 +124,7 @@ ProtobufCBinaryData bytes_to(struct pawl_bytes b)
     };
 }
 
-struct slice slice_of(struct pawl_bytes b)
+struct slice slice_from(struct pawl_bytes b)
 {
     return (struct slice){.data = b.data, .size = b.size};
 }

@@ -23,7 +23,7 @@ void grpc_get_prefix(const uint8_t *in, uint8_t *flag, size_t *message_bytes)
                      (size_t)in[3] << 8 | (size_t)in[4];
 }
 
-/* ---- grpc-timeout ------------------------------------------------------ */
+/* ---- grpc-timeout ---------------------------------------------------- */
 
 static uint64_t unit_ns(uint8_t unit)
 {
@@ -89,7 +89,7 @@ size_t grpc_format_timeout(char *out, uint64_t ms)
     return (size_t)size;
 }
 
-/* ---- grpc-message ------------------------------------------------------ */
+/* ---- grpc-message ---------------------------------------------------- */
 
 size_t grpc_percent_encode(char *out, const char *text, size_t size)
 {
@@ -142,7 +142,7 @@ size_t grpc_percent_decode(char *out, const char *text, size_t size)
     return n;
 }
 
-/* ---- base64 ------------------------------------------------------------ */
+/* ---- base64 ---------------------------------------------------------- */
 
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

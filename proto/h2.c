@@ -28,14 +28,16 @@
 
 #define READ_BYTES ((size_t)256 << 10)
 #define WRITE_BYTES ((size_t)128 << 10)
+#define SLICE_BYTES ((size_t)16 << 10) /* of input between looks at queued */
 #define FRAME_BYTES_MAX ((size_t)64 << 10) /* what mem_send gives at once */
 #define WRITES_MAX 8 /* of one connection in a flush: others want to live */
 #define WINDOW_BYTES (1 << 20)
+#define REFUSE_FACTOR 2   /* times send_bytes_max queued: nothing new */
 #define HOPELESS_FACTOR 4 /* times send_bytes_max queued: no use going on */
 #define STREAM_ID_MAX 0x7ffffff0u /* and then a new connection */
 
-#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-#define PREFACE_BYTES (sizeof(PREFACE) - 1)
+static const uint8_t preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+#define PREFACE_BYTES (sizeof(preface) - 1)
 
 static const char http1_answer[] =
     "HTTP/1.1 400 Bad Request\r\n"
@@ -56,7 +58,8 @@ struct h2 {
     bool dirty;       /* in loop->dirty */
     bool draining;    /* no new streams, by either side's wish */
     bool drain_ping;  /* a drain waits for its ping to come back */
-    bool paused;      /* not reading: the peer does not take our bytes */
+    bool paused;      /* not reading: the socket does not take our bytes */
+    bool stuck;       /* over the limit: the peer does not open its windows */
     bool pinged;      /* a keepalive ping is out */
     bool write_armed; /* waiting for the socket */
     evutil_socket_t fd;
@@ -70,6 +73,7 @@ struct h2 {
     size_t rest_start;
     struct timer timer;  /* handshake, then keepalive */
     uint64_t active_ms;  /* the last input */
+    struct buffer held;  /* read, but not yet fed to the session */
     size_t header_bytes; /* of the block that is coming in */
     const char *doom;    /* why it is to be closed at the next flush, or NULL */
     struct h2_counts counts;
@@ -78,7 +82,7 @@ struct h2 {
 
 static void lose(struct h2 *c, const char *reason);
 
-/* ---- the socket: the two places to put TLS into ------------------------- */
+/* ---- the socket: the two places to put TLS into ---------------------- */
 
 /* Bytes read; 0: nothing now; -1: errno says why, 0 is the peer's end. */
 static ssize_t socket_read(struct h2 *c, uint8_t *data, size_t size)
@@ -118,7 +122,7 @@ static ssize_t socket_write(struct h2 *c, const uint8_t *data, size_t size)
     return n;
 }
 
-/* ---- output -------------------------------------------------------------- */
+/* ---- output ---------------------------------------------------------- */
 
 static void mark_dirty(struct h2 *c)
 {
@@ -137,25 +141,37 @@ static void arm_write(struct h2 *c)
 }
 
 /*
- * Over the limit and the peer does not even read: what it asks for next would
- * only queue up as well. If only its windows are closed we must go on reading,
- * for they are opened by frames; then new requests are refused instead
- * (h2_is_congested). A client never pauses: were both ends to wait for the
- * other to read, they would wait for ever.
+ * Over the limit, and the socket takes no more: what the peer asks for next
+ * would only queue up as well, so we do not read it. If only its windows are
+ * closed we must go on reading, for they are opened by frames: then new
+ * requests are refused instead (stuck). A client never pauses: were both
+ * ends to wait for the other to read, they would wait for ever.
  */
-static void update_pause(struct h2 *c)
+static void update_pause(struct h2 *c, bool socket_is_full)
 {
-    bool pause = c->server && h2_is_congested(c) && c->rest.size > 0;
+    bool congested = h2_is_congested(c);
+    bool pause = c->server && congested && socket_is_full;
 
+    c->stuck = congested && !socket_is_full;
     if (pause == c->paused) {
         return;
     }
     c->paused = pause;
     if (pause) {
         event_del(c->readable);
-    } else {
-        event_add(c->readable, NULL);
+        return;
     }
+    event_add(c->readable, NULL);
+    if (c->held.size > 0) {
+        event_active(c->readable, EV_READ, 0);
+    }
+}
+
+/* A burst may pass send_bytes_max before it can be written. */
+static bool takes_requests(const struct h2 *c)
+{
+    return c->n_streams < c->config.streams_max && !c->stuck &&
+           !h2_is_overfull(c);
 }
 
 /* Pull frames out of the session. 0: there are none; -1: out of memory. */
@@ -256,7 +272,7 @@ static void flush(struct h2 *c)
             break;
         }
     }
-    update_pause(c);
+    update_pause(c, c->write_armed);
     if (is_over(c)) {
         lose(c, c->draining ? "drained" : "protocol error");
     }
@@ -273,7 +289,7 @@ void h2_loop_flush(struct h2_loop *l)
     }
 }
 
-/* ---- streams ------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------- */
 
 static void add_stream(struct h2 *c, struct h2_stream *s, int32_t id)
 {
@@ -456,7 +472,7 @@ void h2_stream_release(struct h2_stream *s)
     buffer_release(&s->out);
 }
 
-/* ---- nghttp2's callbacks ------------------------------------------------- */
+/* ---- nghttp2's callbacks --------------------------------------------- */
 
 static struct h2_stream *find_stream(nghttp2_session *session, int32_t id)
 {
@@ -473,7 +489,7 @@ static int on_begin_headers(nghttp2_session *session,
     if (!c->server || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         return 0;
     }
-    if (c->n_streams < c->config.streams_max && !h2_is_congested(c)) {
+    if (takes_requests(c)) {
         s = c->config.events->on_request(c);
     }
     if (s == NULL) {
@@ -691,8 +707,7 @@ void h2_loop_release(struct h2_loop *l)
     nghttp2_option_del(l->option);
 }
 
-/* ---- connections ----------------------------------------------------------
- */
+/* ---- connections ----------------------------------------------------- */
 
 static void open_session(struct h2 *c)
 {
@@ -742,6 +757,7 @@ static void release(struct h2 *c)
     event_free(c->writable);
     nghttp2_session_del(c->session);
     buffer_release(&c->rest);
+    buffer_release(&c->held);
     evutil_closesocket(c->fd);
 }
 
@@ -791,7 +807,7 @@ static bool check_preface(struct h2 *c, const uint8_t *data, size_t size)
     if (n > size) {
         n = size;
     }
-    if (memcmp(data, PREFACE + c->preface_seen, n) == 0) {
+    if (memcmp(data, &preface[c->preface_seen], n) == 0) {
         c->preface_seen += n;
         return true;
     }
@@ -816,15 +832,38 @@ static void say_last_words(struct h2 *c)
     }
 }
 
-/* Returns false if the connection is lost. */
+/* What came in already must wait until the answers to it are written. */
+static void hold_input(struct h2 *c, const uint8_t *data, size_t size)
+{
+    buffer_append(&c->held, data, size);
+    c->paused = true;
+    event_del(c->readable);
+    mark_dirty(c);
+}
+
+/*
+ * In slices: a burst of small requests for large answers must not queue up all
+ * of them before the first is written. Returns false if the connection is
+ * lost.
+ */
 static bool feed(struct h2 *c, const uint8_t *data, size_t size)
 {
-    ssize_t n = nghttp2_session_mem_recv(c->session, data, size);
+    while (size > 0) {
+        size_t slice = size < SLICE_BYTES ? size : SLICE_BYTES;
+        ssize_t n;
 
-    if (n < 0) {
-        say_last_words(c);
-        lose(c, nghttp2_strerror((int)n));
-        return false;
+        if (c->server && h2_is_congested(c) && !c->stuck) {
+            hold_input(c, data, size);
+            break;
+        }
+        n = nghttp2_session_mem_recv(c->session, data, slice);
+        if (n < 0) {
+            say_last_words(c);
+            lose(c, nghttp2_strerror((int)n));
+            return false;
+        }
+        data += slice;
+        size -= slice;
     }
     if (nghttp2_session_want_write(c->session) ||
         !nghttp2_session_want_read(c->session)) {
@@ -844,19 +883,33 @@ static void receive_first(struct h2 *c, const uint8_t *data, size_t size)
     size -= PREFACE_BYTES - seen;
     open_session(c);
     start_keepalive(c);
-    if (feed(c, (const uint8_t *)PREFACE, PREFACE_BYTES) && size > 0) {
+    if (feed(c, preface, PREFACE_BYTES) && size > 0) {
         (void)feed(c, data, size);
     }
+}
+
+static void feed_held(struct h2 *c)
+{
+    struct buffer held = c->held;
+
+    c->held = (struct buffer){0};
+    (void)feed(c, held.data, held.size);
+    buffer_release(&held);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context)
 {
     struct h2 *c = context;
     uint8_t *data = c->loop->read_buffer;
-    ssize_t n = socket_read(c, data, READ_BYTES);
+    ssize_t n;
 
     (void)fd;
     (void)what;
+    if (c->held.size > 0) {
+        feed_held(c);
+        return;
+    }
+    n = socket_read(c, data, READ_BYTES);
     if (n < 0) {
         lose(c, errno != 0 ? strerror(errno) : "closed by the peer");
         return;
@@ -865,6 +918,10 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
         return;
     }
     c->active_ms = clock_ms();
+    if (c->pinged) {
+        c->pinged = false;
+        start_keepalive(c);
+    }
     if (c->state == H2_OPEN) {
         (void)feed(c, data, (size_t)n);
     } else if (c->state == H2_PREFACE) {
@@ -905,9 +962,7 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
     }
     if (!write_rest(c)) {
         lose(c, strerror(errno));
-        return;
     }
-    update_pause(c);
 }
 
 /* Nothing was heard for a while, or a state lasted too long. */
@@ -926,7 +981,6 @@ static void on_timer(struct timer *t)
         mark_dirty(c);
     }
     if (silent_ms < c->config.ping_interval_ms) {
-        c->pinged = false;
         start_keepalive(c);
         return;
     }
@@ -997,6 +1051,11 @@ size_t h2_streams(const struct h2 *c)
 bool h2_is_congested(const struct h2 *c)
 {
     return c->queued > c->config.send_bytes_max;
+}
+
+bool h2_is_overfull(const struct h2 *c)
+{
+    return c->queued / REFUSE_FACTOR > c->config.send_bytes_max;
 }
 
 const struct h2_counts *h2_counts(const struct h2 *c)

@@ -20,7 +20,7 @@
 
 struct h2;
 
-/* ---- what the connections of one thread share -------------------------- */
+/* ---- what the connections of one thread share ------------------------ */
 
 TAILQ_HEAD(h2_list, h2);
 
@@ -37,7 +37,7 @@ void h2_loop_init(struct h2_loop *l, struct event_base *base);
 void h2_loop_release(struct h2_loop *l);
 void h2_loop_flush(struct h2_loop *l);
 
-/* ---- streams ----------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------- */
 
 /* A header field to send. Both parts are copied or compressed at once. */
 struct h2_header {
@@ -120,7 +120,7 @@ void h2_stream_reset(struct h2_stream *s, enum h2_error error);
 /* The owner's end: forget the buffer. Not while s->h2 is set. */
 void h2_stream_release(struct h2_stream *s);
 
-/* ---- connections -------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------- */
 
 struct h2_config {
     const struct h2_events *events;
@@ -147,6 +147,8 @@ void h2_free(struct h2 *c);
 void *h2_owner(const struct h2 *c);
 size_t h2_streams(const struct h2 *c);    /* open now */
 bool h2_is_congested(const struct h2 *c); /* over send_bytes_max */
+bool h2_is_overfull(const struct h2 *c);  /* so far over it that no more
+                                             should be queued */
 const struct h2_counts {
     uint64_t bytes_in, bytes_out;
 } * h2_counts(const struct h2 *c);

@@ -33,7 +33,7 @@ void call_abort(struct rpc_call *c, enum grpc_code code, const char *text)
     }
 }
 
-/* ---- the owner's side ---------------------------------------------------- */
+/* ---- the owner's side ------------------------------------------------ */
 
 void *rpc_call_context(const struct rpc_call *c)
 {
@@ -91,8 +91,7 @@ void rpc_call_send(struct rpc_call *c, const ProtobufCMessage *m)
     }
 }
 
-/* ---- the deadline ----------------------------------------------------------
- */
+/* ---- the deadline ---------------------------------------------------- */
 
 static void on_deadline(struct timer *t)
 {
@@ -113,8 +112,11 @@ void call_set_deadline(struct rpc_call *c, uint64_t deadline_ms)
     timers_set(&c->loop->h2.timers, &c->deadline, deadline_ms);
 }
 
-/* ---- messages in ------------------------------------------------------------
- */
+/* ---- messages in ----------------------------------------------------- */
+
+/* What a decoded message may take, beside its size on the wire. */
+#define DECODE_BYTES ((size_t)32 << 20)
+#define DECODE_FACTOR 4
 
 ProtobufCMessage *call_decode(const struct rpc_call *c, struct arena *a,
                               const uint8_t *data, size_t size)
@@ -122,6 +124,7 @@ ProtobufCMessage *call_decode(const struct rpc_call *c, struct arena *a,
     if (c->receives_nested && !message_is_shallow(c->receives, data, size)) {
         return NULL;
     }
+    arena_limit_allocator(a, DECODE_BYTES + DECODE_FACTOR * size);
     return protobuf_c_message_unpack(c->receives, &a->allocator, size, data);
 }
 

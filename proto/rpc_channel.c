@@ -32,8 +32,7 @@ struct rpc_channel {
     char fail_reason[128];
 };
 
-/* ---- the end of a call ------------------------------------------------------
- */
+/* ---- the end of a call ----------------------------------------------- */
 
 static void stop_waiting(struct rpc_call *c)
 {

@@ -47,7 +47,7 @@ struct rpc_server {
 
 static const char context_passed[] = "context deadline exceeded";
 
-/* ---- methods ------------------------------------------------------------- */
+/* ---- methods --------------------------------------------------------- */
 
 static uint64_t hash_path(const uint8_t *data, size_t size)
 {
@@ -132,8 +132,7 @@ void rpc_server_add(struct rpc_server *s, const struct rpc_method *methods,
     }
 }
 
-/* ---- answers --------------------------------------------------------------
- */
+/* ---- answers --------------------------------------------------------- */
 
 static struct slice status_digits(enum grpc_code code)
 {
@@ -233,6 +232,11 @@ void rpc_call_finish(struct rpc_call *c, enum grpc_code code,
 
 void rpc_call_reply(struct rpc_call *c, const ProtobufCMessage *m)
 {
+    if (c->stream.h2 != NULL && h2_is_overfull(c->stream.h2)) {
+        rpc_call_finish(c, GRPC_RESOURCE_EXHAUSTED,
+                        "pawl: too many bytes are queued for this client");
+        return;
+    }
     rpc_call_send(c, m);
     rpc_call_finish(c, GRPC_OK, NULL);
 }
@@ -271,8 +275,7 @@ void server_call_deadline(struct rpc_call *c)
     }
 }
 
-/* ---- requests ---------------------------------------------------------------
- */
+/* ---- requests -------------------------------------------------------- */
 
 static struct h2_stream *on_request(struct h2 *h2)
 {

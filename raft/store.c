@@ -658,25 +658,82 @@ static enum store_status check_wal(struct store *s, int n_valid, bool *torn)
     return STORE_OK;
 }
 
+/* Where the frames of the WAL's present generation end, whole or torn. */
+static int find_wal_end(sqlite3_file *file, sqlite3_int64 size,
+                        sqlite3_int64 *end)
+{
+    uint8_t header[WAL_HEADER_SIZE], frame[WAL_FRAME_HEADER_SIZE];
+    int rc = SQLITE_OK;
+
+    *end = 0;
+    if (size < WAL_HEADER_SIZE) {
+        return SQLITE_OK;
+    }
+    rc = file->pMethods->xRead(file, header, sizeof header, 0);
+    for (*end = WAL_HEADER_SIZE;
+         rc == SQLITE_OK && *end + WAL_FRAME_SIZE <= size;
+         *end += WAL_FRAME_SIZE) {
+        rc = file->pMethods->xRead(file, frame, sizeof frame, *end);
+        if (memcmp(frame + 8, header + 16, 8) != 0) {
+            break;
+        }
+    }
+    return rc;
+}
+
 /*
- * Make what recovery found true again. It may have read pages that the last
- * process wrote and never got synced: they look fine until the power goes.
- * A checkpoint writes every page anew and syncs it. The remains of a torn
- * transaction go, so that they can not be mixed up with a later one.
+ * Make true again what recovery will find. The last process may have written
+ * frames that never got synced, or whose sync failed: they look fine until the
+ * power goes, and a sync alone would not help, since after a failed one the
+ * kernel takes them for clean. So they are written once more, and synced,
+ * before SQLite moves a page or anybody believes one.
+ */
+static enum store_status rewrite_wal(struct store *s)
+{
+    uint8_t buffer[16 * PAGE_SIZE];
+    sqlite3_file *file;
+    sqlite3_int64 size, end = 0;
+    enum store_status st = wal_file(s, &file, &size);
+    int rc;
+
+    if (st != STORE_OK) {
+        return st;
+    }
+    rc = find_wal_end(file, size, &end);
+    for (sqlite3_int64 at = 0; rc == SQLITE_OK && at < end;) {
+        sqlite3_int64 left = end - at, room = (sqlite3_int64)sizeof buffer;
+        int n = (int)(left < room ? left : room);
+
+        rc = file->pMethods->xRead(file, buffer, n, at);
+        if (rc == SQLITE_OK) {
+            rc = file->pMethods->xWrite(file, buffer, n, at);
+        }
+        at += n;
+    }
+    if (rc == SQLITE_OK && end > 0) {
+        rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    }
+    return rc == SQLITE_OK ? STORE_OK : fail_sqlite(s, rc, "settle the WAL");
+}
+
+/*
+ * Begin with everything in its place: pages in the database, nothing torn. The
+ * remains of a torn transaction go, so that they can not be mixed up with a
+ * later one.
  */
 static enum store_status settle_wal(struct store *s)
 {
     int n_valid = 0;
     bool torn = false;
-    enum store_status st = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, &n_valid);
+    enum store_status st;
 
-    if (st == STORE_OK) {
-        st = check_wal(s, n_valid, &torn);
+    if ((st = rewrite_wal(s)) ||
+        (st = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, &n_valid)) ||
+        (st = check_wal(s, n_valid, &torn))) {
+        return st;
     }
-    if (st == STORE_OK && torn) {
-        st = checkpoint(s, SQLITE_CHECKPOINT_TRUNCATE, &n_valid);
-    }
-    return st;
+    return torn ? checkpoint(s, SQLITE_CHECKPOINT_TRUNCATE, &n_valid)
+                : STORE_OK;
 }
 
 /* Write zeros behind the end of the WAL until it has its size, and sync. */
@@ -688,11 +745,14 @@ static enum store_status grow_wal(struct store *s)
     sqlite3_file *file;
     sqlite3_int64 size;
     enum store_status st = wal_file(s, &file, &size);
-    int rc = SQLITE_OK;
+    int rc;
 
     if (st != STORE_OK || size >= wanted) {
         return st;
     }
+    /* If it was just cut to nothing, that comes first: zeros among the old
+     * frames would undo some of what the database already has. */
+    rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
     while (rc == SQLITE_OK && size < wanted) {
         sqlite3_int64 n = wanted - size;
 
@@ -935,10 +995,15 @@ static enum store_status read_rows(struct store *s)
 /* Whose it is comes first: another's log is not touched. */
 static enum store_status recover(struct store *s)
 {
+    sqlite3_int64 version;
     enum store_status st;
 
     if ((st = prepare_statements(s)) || (st = check_meta(s)) ||
-        (st = expect_text(s, "PRAGMA journal_mode=WAL", "wal")) ||
+        (st = expect_text(s, "PRAGMA journal_mode=WAL", "wal"))) {
+        return st;
+    }
+    /* Some read, so that the WAL is open even if it was another mode. */
+    if ((st = query_number(s, "PRAGMA user_version", &version)) ||
         (st = settle_wal(s))) {
         return st;
     }

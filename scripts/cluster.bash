@@ -6,6 +6,7 @@
 # and for etcd alike, since both take the same flags.
 #
 #     cluster_start DIR PROGRAM NAME...    start; does not wait
+#     member_restart DIR NAME              start it again as it was
 #     cluster_pids DIR                     process ids with commas between
 #     cluster_kill DIR NAME                kill -9
 #     cluster_stop DIR                     end all of them, wait until gone
@@ -49,13 +50,21 @@ cluster_start() {
 # member_start DIR PROGRAM NAME CLIENT_URL PEER_URL
 member_start() {
     local dir=$1 program=$2 name=$3
-    setsid "$program" --name "$name" --data-dir "$dir/$name.data" \
+    printf '%s\n' "$program" --name "$name" --data-dir "$dir/$name.data" \
         --listen-client-urls "$4" --advertise-client-urls "$4" \
         --listen-peer-urls "$5" --initial-advertise-peer-urls "$5" \
         --initial-cluster "$(cat "$dir/members")" \
         --initial-cluster-state new --initial-cluster-token "${dir##*/}" \
-        >"$dir/$name.log" 2>&1 </dev/null &
-    echo $! >"$dir/$name.pid"
+        >"$dir/$name.command"
+    member_restart "$dir" "$name"
+}
+
+member_restart() {
+    local command
+    mapfile -t command <"$1/$2.command"
+    setsid "${command[@]}" >>"$1/$2.log" 2>&1 </dev/null &
+    echo $! >"$1/$2.pid"
+    disown # the shell says nothing when it ends
 }
 
 cluster_pids() {

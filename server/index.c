@@ -10,6 +10,11 @@
  * All leaves are at the same depth. An inner node repeats the smallest item of
  * each child instead of keeping separators of its own: no key is copied, and
  * what a change leaves stale is refreshed on the way back up.
+ *
+ * Items lie anywhere in memory, so a search that looked at each of them would
+ * wait for memory six times a node. A node therefore keeps four bytes of every
+ * key, those behind the prefix that all its keys share (skip): the search runs
+ * over these and asks an item only where they are equal.
  */
 #include "server/index.h"
 
@@ -22,6 +27,8 @@
 struct index_node {
     uint16_t n;
     bool leaf;
+    uint32_t skip; /* all keys here share their first skip bytes, or more */
+    uint32_t hint[SLOTS];
     struct index_item *item[SLOTS];
 };
 
@@ -94,16 +101,55 @@ void index_free(struct index *ix, void (*free_item)(struct index_item *item))
 
 /* ---- finding ------------------------------------------------------------ */
 
+/* The four bytes behind skip as a number that orders as they do. */
+static uint32_t hint_of(struct slice key, uint32_t skip)
+{
+    uint8_t bytes[4] = {0};
+    size_t n = key.size - skip;
+
+    ASSERT(key.size >= skip);
+    if (n > 0) {
+        memcpy(bytes, key.data + skip, n < 4 ? n : 4);
+    }
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 |
+           (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+/* How key stands to the prefix that the node's keys share. */
+static int compare_prefix(const struct index_node *n, struct slice key)
+{
+    size_t shared = key.size < n->skip ? key.size : n->skip;
+    int order = shared > 0 ? memcmp(key.data, n->item[0]->key, shared) : 0;
+
+    return order == 0 && key.size < n->skip ? -1 : order;
+}
+
+/* How the item at slot stands to a key that begins with the prefix. */
+static int compare_slot(const struct index_node *n, unsigned slot,
+                        struct slice key, uint32_t hint)
+{
+    if (n->hint[slot] != hint) {
+        return n->hint[slot] < hint ? -1 : 1;
+    }
+    return slice_compare(item_key(n->item[slot]), key);
+}
+
 /* The first slot whose item is >= key; *equal: it is the key's. */
 static unsigned lower_bound(const struct index_node *n, struct slice key,
                             bool *equal)
 {
     unsigned low = 0, high = n->n;
+    int prefix = n->n > 0 ? compare_prefix(n, key) : 0;
+    uint32_t hint;
 
     *equal = false;
+    if (n->n == 0 || prefix != 0) {
+        return prefix > 0 ? n->n : 0;
+    }
+    hint = hint_of(key, n->skip);
     while (low < high) {
         unsigned middle = (low + high) / 2;
-        int order = slice_compare(item_key(n->item[middle]), key);
+        int order = compare_slot(n, middle, key, hint);
 
         if (order == 0) {
             *equal = true;
@@ -246,6 +292,43 @@ static uint32_t node_live(const struct index_node *n)
     return live;
 }
 
+/* Look at all keys of n again: what they share, and what follows that. */
+static void rehint(struct index_node *n)
+{
+    struct slice first, last;
+    uint32_t skip = 0;
+
+    if (n->n == 0) {
+        n->skip = 0;
+        return;
+    }
+    first = item_key(n->item[0]);
+    last = item_key(n->item[n->n - 1]);
+    while (skip < first.size && skip < last.size &&
+           first.data[skip] == last.data[skip]) {
+        skip++;
+    }
+    n->skip = skip;
+    for (unsigned i = 0; i < n->n; i++) {
+        n->hint[i] = hint_of(item_key(n->item[i]), skip);
+    }
+}
+
+/* Place an item, whose hint follows if it shares the prefix. */
+static void slot_set(struct index_node *n, unsigned slot,
+                     struct index_item *item)
+{
+    const struct index_item *other = n->item[slot > 0 ? 0 : n->n - 1];
+
+    n->item[slot] = item;
+    if (n->n < 2 || item->key_size < n->skip ||
+        memcmp(item->key, other->key, n->skip) != 0) {
+        rehint(n);
+    } else {
+        n->hint[slot] = hint_of(item_key(item), n->skip);
+    }
+}
+
 /* Move count slots, with all that belongs to them, between or within nodes. */
 static void slots_move(struct index_node *to, unsigned to_slot,
                        struct index_node *from, unsigned from_slot,
@@ -255,6 +338,8 @@ static void slots_move(struct index_node *to, unsigned to_slot,
     ASSERT(to_slot + count <= SLOTS && from_slot + count <= SLOTS);
     memmove(to->item + to_slot, from->item + from_slot,
             count * sizeof(to->item[0]));
+    memmove(to->hint + to_slot, from->hint + from_slot,
+            count * sizeof(to->hint[0]));
     if (!to->leaf) {
         struct inner *t = inner_of(to), *f = inner_of(from);
 
@@ -269,6 +354,7 @@ static void slot_open(struct index_node *n, unsigned slot)
 {
     ASSERT(n->n < SLOTS && slot <= n->n);
     slots_move(n, slot + 1, n, slot, n->n - slot);
+    n->item[slot] = NULL; /* for its caller to set */
     n->n++;
 }
 
@@ -279,14 +365,22 @@ static void slot_close(struct index_node *n, unsigned slot)
     n->n--;
 }
 
-/* What an inner node says of a child, after that child changed. */
+/* The smallest item below a child, after that child changed. */
+static void slot_follow(struct inner *in, unsigned slot)
+{
+    struct index_item *first = in->child[slot]->item[0];
+
+    ASSERT(in->child[slot]->n > 0);
+    if (in->node.item[slot] != first) {
+        slot_set(&in->node, slot, first);
+    }
+}
+
+/* All that an inner node says of a child, after that child changed much. */
 static void slot_refresh(struct inner *in, unsigned slot)
 {
-    struct index_node *child = in->child[slot];
-
-    ASSERT(child->n > 0);
-    in->node.item[slot] = child->item[0];
-    in->live[slot] = node_live(child);
+    slot_follow(in, slot);
+    in->live[slot] = node_live(in->child[slot]);
 }
 
 /*
@@ -309,6 +403,8 @@ static struct index_node *make_room(struct index_node *n, unsigned *slot,
     slots_move(right, 0, n, keep, SLOTS - keep);
     right->n = (uint16_t)(SLOTS - keep);
     n->n = (uint16_t)keep;
+    rehint(right);
+    rehint(n);
     if (*slot > keep) {
         *slot -= keep;
         *at = right;
@@ -331,14 +427,14 @@ static struct index_node *insert_below(struct index_node *n,
         ASSERT(!equal);
         right = make_room(n, &slot, &at);
         slot_open(at, slot);
-        at->item[slot] = item;
+        slot_set(at, slot, item);
         return right;
     }
     in = inner_of(n);
     slot = child_slot(n, item_key(item));
     split = insert_below(in->child[slot], item);
     if (split == NULL) {
-        n->item[slot] = in->child[slot]->item[0];
+        slot_follow(in, slot);
         in->live[slot] += item->live;
         return NULL;
     }
@@ -360,8 +456,9 @@ void index_insert(struct index *ix, struct index_item *item)
 
         inner_of(root)->child[0] = ix->root;
         inner_of(root)->child[1] = right;
-        root->n = 2;
+        root->n = 1;
         slot_refresh(inner_of(root), 0);
+        root->n = 2;
         slot_refresh(inner_of(root), 1);
         ix->root = root;
     }
@@ -384,6 +481,7 @@ static void rebalance(struct inner *in, unsigned slot)
     if (total <= SLOTS) {
         slots_move(left, left->n, right, 0, right->n);
         left->n = (uint16_t)total;
+        rehint(left);
         free(right);
         slot_close(&in->node, l + 1);
         slot_refresh(in, l);
@@ -403,6 +501,8 @@ static void rebalance(struct inner *in, unsigned slot)
     }
     left->n = (uint16_t)keep;
     right->n = (uint16_t)(total - keep);
+    rehint(left);
+    rehint(right);
     slot_refresh(in, l);
     slot_refresh(in, l + 1);
 }
@@ -426,7 +526,7 @@ static void remove_below(struct index_node *n, struct index_item *item)
     if (in->child[slot]->n < SLOTS_MIN && n->n > 1) {
         rebalance(in, slot);
     } else {
-        n->item[slot] = in->child[slot]->item[0];
+        slot_follow(in, slot);
         in->live[slot] -= item->live;
     }
 }
@@ -475,6 +575,9 @@ static unsigned node_check(const struct index_node *n, bool is_root)
             ASSERT(slice_compare(item_key(n->item[i - 1]),
                                  item_key(n->item[i])) < 0);
         }
+        ASSERT(n->item[i]->key_size >= n->skip);
+        ASSERT(memcmp(n->item[i]->key, n->item[0]->key, n->skip) == 0);
+        ASSERT(n->hint[i] == hint_of(item_key(n->item[i]), n->skip));
         if (!n->leaf) {
             const struct inner *in = inner_of_const(n);
             unsigned h = node_check(in->child[i], false);

@@ -55,7 +55,7 @@ static void free_record(struct index_item *item)
     struct record *r = record_of(item);
 
     free(r->value);
-    free(r->older);
+    free(r->past);
     free(r);
 }
 
@@ -137,15 +137,17 @@ size_t interval_count(const struct kv *kv, const struct interval *i)
 /* Remember that r had another newest change. */
 static void push_older(struct record *r)
 {
-    uint32_t n = r->n_older;
+    uint32_t n = record_n_older(r);
 
     if ((n & (n - 1)) == 0) { /* 0 or a power of two: full */
-        r->older = mem_realloc(r->older, n > 0 ? (size_t)n * 2 : 1,
-                               sizeof(r->older[0]));
+        size_t room = n > 0 ? (size_t)n * 2 : 1;
+
+        r->past = mem_realloc(
+            r->past, sizeof(*r->past) + room * sizeof(r->past->change[0]), 1);
     }
-    r->older[n] =
+    r->past->change[n] =
         (struct revision){r->mod_revision, r->sub, .deleted = !r->item.live};
-    r->n_older++;
+    r->past->n = n + 1;
 }
 
 /* Keep r's live pair, which (mod_revision, sub) is about to replace. */

@@ -150,18 +150,18 @@ static void range_one(struct kv *kv, const Etcdserverpb__RangeRequest *rq,
 /* The last of r's older changes at or before revision; n_older if none. */
 static uint32_t older_at(const struct record *r, int64_t revision)
 {
-    uint32_t low = 0, high = r->n_older;
+    uint32_t low = 0, high = record_n_older(r);
 
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
 
-        if (r->older[middle].mod_revision <= revision) {
+        if (r->past->change[middle].mod_revision <= revision) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    return low > 0 ? low - 1 : r->n_older;
+    return low > 0 ? low - 1 : record_n_older(r);
 }
 
 static Mvccpb__KeyValue *copy_replaced(const struct replaced *p,
@@ -182,9 +182,9 @@ static Mvccpb__KeyValue *copy_replaced(const struct replaced *p,
 static Mvccpb__KeyValue *fetch_older(const struct selection *s,
                                      const struct record *r, uint32_t i)
 {
-    bool last = i + 1 == r->n_older;
-    int64_t by = last ? r->mod_revision : r->older[i + 1].mod_revision;
-    uint32_t by_sub = last ? r->sub : r->older[i + 1].sub;
+    bool last = i + 1 == record_n_older(r);
+    int64_t by = last ? r->mod_revision : r->past->change[i + 1].mod_revision;
+    uint32_t by_sub = last ? r->sub : r->past->change[i + 1].sub;
     const struct replaced *p = replaced_find(s->kv, by, by_sub);
     Mvccpb__KeyValue *pair;
 
@@ -194,13 +194,13 @@ static Mvccpb__KeyValue *fetch_older(const struct selection *s,
         pair = arena_alloc(s->arena, sizeof(*pair));
         mvccpb__key_value__init(pair);
         if (s->kv->fetch == NULL ||
-            !s->kv->fetch(s->kv->context, r->older[i].mod_revision,
-                          r->older[i].sub, s->arena, pair)) {
+            !s->kv->fetch(s->kv->context, r->past->change[i].mod_revision,
+                          r->past->change[i].sub, s->arena, pair)) {
             return NULL;
         }
     }
     pair->key = (ProtobufCBinaryData){r->item.key_size, (uint8_t *)r->key};
-    pair->mod_revision = r->older[i].mod_revision;
+    pair->mod_revision = r->past->change[i].mod_revision;
     return pair;
 }
 
@@ -209,9 +209,10 @@ static bool select_record(struct selection *s, const struct record *r)
 {
     Mvccpb__KeyValue *pair;
     bool newest = r->mod_revision <= s->rq->revision;
-    uint32_t i = newest ? r->n_older : older_at(r, s->rq->revision);
+    uint32_t i = newest ? record_n_older(r) : older_at(r, s->rq->revision);
 
-    if (newest ? !r->item.live : i == r->n_older || r->older[i].deleted) {
+    if (newest ? !r->item.live
+               : i == record_n_older(r) || r->past->change[i].deleted) {
         return true;
     }
     s->count++;

@@ -14,6 +14,12 @@ struct revision {
     bool deleted;
 };
 
+/* A key's older changes, ascending. Room: the next power of two. */
+struct past {
+    uint32_t n;
+    struct revision change[];
+};
+
 /*
  * A key and all that is known of it without asking state.db: the newest
  * change in full, the places of the older ones. item.live says whether the
@@ -23,13 +29,17 @@ struct revision {
 struct record {
     struct index_item item;
     int64_t create_revision, mod_revision, version, lease;
-    uint8_t *value;         /* NULL if value_size is 0 */
-    struct revision *older; /* ascending; capacity: the next power of two */
+    uint8_t *value;    /* NULL if value_size is 0 */
+    struct past *past; /* NULL: there is none */
     uint32_t value_size;
     uint32_t sub;
-    uint32_t n_older;
     uint8_t key[];
 };
+
+static inline uint32_t record_n_older(const struct record *r)
+{
+    return r->past != NULL ? r->past->n : 0;
+}
 
 /*
  * A pair that was replaced before state.db had it. Found by the place of the

@@ -27,7 +27,7 @@ struct connection {
     int fd; /* -1: closed */
     nghttp2_session *session;
     struct buffer out;
-    bool was_up;
+    bool is_up;        /* the server's settings have come */
     const char *error; /* of the last loss */
     struct request *requests;
     struct request *idle;
@@ -138,7 +138,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame,
 
     (void)session;
     if (frame->hd.type == NGHTTP2_SETTINGS) {
-        c->was_up = true;
+        c->is_up = true;
     }
     return 0;
 }
@@ -231,6 +231,7 @@ static void connection_lose(struct connection *c, const char *reason)
     }
     close(c->fd);
     c->fd = -1;
+    c->is_up = false;
     c->error = reason;
     c->out.size = 0;
     nghttp2_session_del(c->session);
@@ -293,9 +294,9 @@ bool connection_is_open(const struct connection *c)
     return c->fd >= 0;
 }
 
-bool connection_was_up(const struct connection *c)
+bool connection_is_up(const struct connection *c)
 {
-    return c->was_up;
+    return c->is_up;
 }
 
 const char *connection_error(const struct connection *c)
@@ -359,7 +360,7 @@ void connection_submit(struct connection *c, struct request *r)
     };
     nghttp2_data_provider body = {.source.ptr = r, .read_callback = read_body};
 
-    ASSERT(c->session && r->stream_id == 0);
+    ASSERT(c->is_up && r->stream_id == 0);
     r->body_sent = 0;
     r->answer_size = 0;
     r->grpc_status = -1;

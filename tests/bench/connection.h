@@ -66,8 +66,7 @@ void connection_free(struct connection *c);
  */
 bool connection_open(struct connection *c, const char **reason);
 bool connection_is_open(const struct connection *c); /* or being opened */
-/* The server has answered, some time. */
-bool connection_was_up(const struct connection *c);
+bool connection_is_up(const struct connection *c);   /* the server answers */
 const char *connection_error(const struct connection *c); /* of the last loss */
 
 /* An idle place, or NULL if all are in flight. */
@@ -75,7 +74,7 @@ struct request *connection_take(struct connection *c);
 void connection_give_back(struct connection *c, struct request *r);
 size_t connection_in_flight(const struct connection *c);
 
-/* Queue r's body as a call. The connection must be open. */
+/* Queue r's body as a call. The connection must be up. */
 void connection_submit(struct connection *c, struct request *r);
 /* Read and handle what has come; write what is queued. What is in flight when
    the connection breaks ends as OUTCOME_LOST. */

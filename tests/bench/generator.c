@@ -78,7 +78,7 @@ static bool send_next(struct generator *g, struct request *r)
 {
     struct workload *w = g->config.workload;
 
-    if (!connection_is_open(r->connection)) {
+    if (!connection_is_up(r->connection)) {
         return false;
     }
     switch (g->phase) {
@@ -122,7 +122,7 @@ static void fill_all(struct generator *g)
     }
 }
 
-/* A place on the next open connection that has one, or NULL. */
+/* A place on the next connection that is up and has one, or NULL. */
 static struct request *take_in_turn(struct generator *g)
 {
     for (size_t i = 0; i < g->config.connections; i++) {
@@ -208,8 +208,8 @@ static void tend_connections(struct generator *g)
 
         if (connection_is_open(c)) {
             connection_expire(c, g->now_ns - timeout_ns);
-        } else if (connection_open(c, &reason)) {
-            fill_connection(g, c);
+        } else {
+            (void)connection_open(c, &reason); /* else at the next tick */
         }
         connection_flush(c);
     }
@@ -229,6 +229,7 @@ static void run_round(struct generator *g, uint64_t until_ns)
 
         if (c) {
             connection_read(c);
+            fill_connection(g, c); /* a connection that just came up */
             connection_flush(c);
             g->now_ns = clock_now_ns();
         }
@@ -279,7 +280,7 @@ static bool wait_until_up(struct generator *g, char *error, size_t error_size)
     for (size_t i = 0; i < g->config.connections; i++) {
         struct connection *c = g->connections[i];
 
-        while (!connection_was_up(c)) {
+        while (!connection_is_up(c)) {
             if (connection_is_open(c) && g->now_ns < end_ns) {
                 run_round(g, end_ns);
                 continue;

@@ -319,6 +319,41 @@ START_TEST(F1_what_recovery_found_is_synced_before_it_is_believed)
 }
 END_TEST
 
+/*
+ * A sync failed, the process died of it, the next one finds pages in the cache
+ * that are on no disk and that no sync will bring there. If it reads them as
+ * log, they are log for good.
+ */
+START_TEST(F1_what_a_failed_sync_left_is_written_again_or_gone)
+{
+    struct disk *d = disk_new((uint64_t)_i, _i % 2 ? 512 : 4096);
+    static struct wanted before, after;
+    struct store *s = open_ok(d);
+    struct store_content c;
+    bool is_after;
+
+    memset(&before, 0, sizeof before);
+    for (int i = 0; i < _i % 5; i++) {
+        ck_assert_int_eq(write_entries(s, &before, 0, 3, 1), STORE_OK);
+    }
+    after = before;
+    disk_fail_operation(d, DISK_SYNC, 1, SQLITE_IOERR_FSYNC);
+    ck_assert_int_eq(write_entries(s, &after, 0, 5, 2), STORE_IO);
+    store_close(s);
+    disk_restart(d, false);
+    s = open_ok(d);
+    ck_assert_int_eq(store_load(s, &c), STORE_OK);
+    is_after = content_is(&c, &after);
+    ck_assert(is_after || content_is(&c, &before));
+    store_content_release(&c);
+    store_close(s);
+    disk_restart(d, true);
+    ck_assert_int_eq(open_and_compare(d, is_after ? &after : &before, NULL),
+                     'a');
+    disk_free(d);
+}
+END_TEST
+
 /* F5: the file ends anywhere in what the last, unconfirmed write wrote. */
 START_TEST(F5_a_log_cut_at_any_byte_of_the_last_write_starts)
 {
@@ -740,6 +775,8 @@ int main(void)
     tcase_add_test(
         t, G2_a_confirmed_write_survives_losing_all_that_was_not_synced);
     tcase_add_test(t, F1_what_recovery_found_is_synced_before_it_is_believed);
+    tcase_add_loop_test(t, F1_what_a_failed_sync_left_is_written_again_or_gone,
+                        0, 60);
     tcase_add_test(t, F5_a_log_cut_at_any_byte_of_the_last_write_starts);
     tcase_add_loop_test(t, F1_a_failed_sync_is_never_retried, 0, 8);
     tcase_add_loop_test(t, G7_no_refusal_of_the_disk_is_swallowed, 0,
