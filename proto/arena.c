@@ -12,6 +12,7 @@
 #include "proto/base.h"
 
 #define BLOCK_BYTES ((size_t)4096 - 64)
+#define LARGE_BYTES (BLOCK_BYTES / 4)
 #define ALIGNMENT alignof(max_align_t)
 
 struct arena_block {
@@ -22,7 +23,13 @@ struct arena_block {
 
 static void *allocator_alloc(void *data, size_t size)
 {
-    return arena_alloc(data, size);
+    struct arena *a = data;
+
+    if (size > a->allocator_left) {
+        return NULL;
+    }
+    a->allocator_left -= size;
+    return arena_alloc(a, size);
 }
 
 static void allocator_free(void *data, void *p)
@@ -37,21 +44,45 @@ void arena_init(struct arena *a)
     a->allocator.alloc = allocator_alloc;
     a->allocator.free = allocator_free;
     a->allocator.allocator_data = a;
+    a->allocator_left = SIZE_MAX;
 }
 
-static void add_block(struct arena *a, size_t size)
+void arena_limit_allocator(struct arena *a, size_t bytes)
 {
-    size_t bytes = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+    a->allocator_left = bytes;
+}
+
+static struct arena_block *new_block(size_t bytes)
+{
     struct arena_block *b = malloc(sizeof(*b) + bytes);
 
     if (b == NULL) {
         abort();
     }
-    b->older = a->blocks;
     b->size = bytes;
+    return b;
+}
+
+/* A block of its own, behind the newest, whose free space stays in use. */
+static void *alloc_large(struct arena *a, size_t size)
+{
+    struct arena_block *b = new_block(size);
+    struct arena_block **place =
+        a->blocks != NULL ? &a->blocks->older : &a->blocks;
+
+    b->older = *place;
+    *place = b;
+    return b->data;
+}
+
+static void add_block(struct arena *a)
+{
+    struct arena_block *b = new_block(BLOCK_BYTES);
+
+    b->older = a->blocks;
     a->blocks = b;
     a->next = b->data;
-    a->end = b->data + bytes;
+    a->end = b->data + BLOCK_BYTES;
 }
 
 void *arena_alloc(struct arena *a, size_t size)
@@ -61,7 +92,10 @@ void *arena_alloc(struct arena *a, size_t size)
     ASSERT(size < SIZE_MAX / 2);
     size = (size + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
     if (a->next == NULL || (size_t)(a->end - a->next) < size) {
-        add_block(a, size);
+        if (size > LARGE_BYTES) {
+            return memset(alloc_large(a, size), 0, size);
+        }
+        add_block(a);
     }
     p = a->next;
     a->next += size;
@@ -94,15 +128,23 @@ char *arena_printf(struct arena *a, const char *format, ...)
 
 void arena_reset(struct arena *a)
 {
-    while (a->blocks != NULL && a->blocks->older != NULL) {
-        struct arena_block *b = a->blocks;
+    struct arena_block *kept = NULL, *b;
 
+    while ((b = a->blocks) != NULL) {
         a->blocks = b->older;
-        free(b);
+        if (kept == NULL && b->size == BLOCK_BYTES) {
+            kept = b;
+        } else {
+            free(b);
+        }
     }
-    if (a->blocks != NULL) {
-        a->next = a->blocks->data;
-        a->end = a->blocks->data + a->blocks->size;
+    a->allocator_left = SIZE_MAX;
+    a->next = a->end = NULL;
+    if (kept != NULL) {
+        kept->older = NULL;
+        a->blocks = kept;
+        a->next = kept->data;
+        a->end = kept->data + kept->size;
     }
 }
 

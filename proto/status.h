@@ -59,6 +59,9 @@ const char *grpc_code_name(int code);
     X(TIMEOUT_LEADER_FAILED, GRPC_UNAVAILABLE,                                 \
       "etcdserver: request timed out, possibly due to previous leader "        \
       "failure")                                                               \
+    X(TRANSFER_TIMEOUT, GRPC_UNKNOWN,                                          \
+      "etcdserver: request timed out, leader transfer took too long")          \
+    X(PROPOSAL_DROPPED, GRPC_UNKNOWN, "raft proposal dropped")                 \
     X(BAD_LEADER_TRANSFEREE, GRPC_FAILED_PRECONDITION,                         \
       "etcdserver: bad leader transferee")                                     \
     X(FENCED, GRPC_FAILED_PRECONDITION,                                        \
@@ -71,10 +74,9 @@ const char *grpc_code_name(int code);
     X(LOCK_WAIT_TIMEOUT, GRPC_DEADLINE_EXCEEDED,                               \
       "pawl: the lock was not free within the wait time")                      \
     X(BAD_LOCK_NAME, GRPC_INVALID_ARGUMENT,                                    \
-      "pawl: a lock needs a name, and a lease or a ttl")                       \
-    X(NOT_APPLIED, GRPC_UNAVAILABLE,                                           \
-      "pawl: not applied: the leader changed before the write was "            \
-      "replicated; retry is safe")
+      "pawl: a lock needs a name, and a lease or a ttl")                                    \
+    X(NOT_APPLIED, GRPC_FAILED_PRECONDITION,                                   \
+      "pawl: not applied: the command is not valid here")
 
 #define STATUS_ENUM(name, code, text) ST_##name,
 enum status { STATUS_TABLE(STATUS_ENUM) STATUS_COUNT };

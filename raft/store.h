@@ -39,6 +39,8 @@ struct store_options {
     const char *vfs;     /* SQLite VFS name; NULL: the default */
     uint64_t cluster_id; /* checked when the file exists, written when new */
     uint64_t member_id;
+    bool adopt;          /* an existing file says who we are instead; see
+                            store_member_id() */
     bool create;         /* make it if missing */
     unsigned wal_pages;  /* pre-grown WAL size and checkpoint threshold, in
                             4 KiB pages; 0: the default */
@@ -54,6 +56,9 @@ enum store_status store_open(const struct store_options *options,
 
 /* Close without a sync beyond what SQLite does. NULL is fine. */
 void store_close(struct store *s);
+
+uint64_t store_cluster_id(const struct store *s);
+uint64_t store_member_id(const struct store *s);
 
 /* True if the store holds no entry and no hard state: a first start. */
 bool store_is_new(const struct store *s);

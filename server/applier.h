@@ -67,16 +67,33 @@ raft_index applier_index(const struct applier *a); /* last applied */
 const struct member *applier_members(const struct applier *a, size_t *n);
 
 /*
+ * A digest of all changes so far: at the same applied index, members that do
+ * not agree have diverged. Survives a restart (state.db keeps it).
+ */
+uint64_t applier_digest(const struct applier *a);
+
+/*
  * Apply one entry of any type. out is filled for commands (else zeroed, with
- * revision); memory from the arena, which is the caller's. A command that does
- * not parse changes nothing, the same on every member.
+ * revision); memory from the arena, which is the caller's. e->index must be
+ * applier_index() + 1. What it changed in the store is in kv_changes() until
+ * the next one; nothing there if it changed nothing.
+ *
+ * A status other than ST_OK means that nothing changed. Beside those of etcd:
+ * ST_FENCED           the command's fence is not the holder's; text tells who
+ * ST_BAD_LOCK_NAME    LockAcquire without a name or a lease id
+ * ST_NOT_APPLIED      text tells which: the command does not parse, is of a
+ *                     kind that this version does not know, publishes for a
+ *                     member that is not one, or is an expiry that the leader
+ *                     of another term had seen (I1)
  */
 void applier_apply(struct applier *a, const struct raft_entry *e,
                    struct arena *arena, struct applied *out);
 
 /*
- * What has changed since the last call, or NULL if nothing has. The caller
- * owns it: give it to the state thread, then changeset_free() (statedb.h).
+ * What has changed since the last call, or NULL if nothing has. An entry that
+ * changed nothing but the applied index counts: state.db has to know it before
+ * the log may be cut there. The caller owns it: give it to the state thread,
+ * then changeset_free() (statedb.h).
  */
 struct changeset *applier_take_changes(struct applier *a);
 size_t applier_changes_bytes(const struct applier *a); /* waiting to be taken */
@@ -85,6 +102,19 @@ size_t applier_changes_bytes(const struct applier *a); /* waiting to be taken */
  * may ask for are kept in memory.
  */
 void applier_persisted(struct applier *a, raft_index index);
+
+/* ---- loading at start: statedb_load() ------------------------------------ */
+
+/* In any order; then kv_load() into applier_kv(), then applier_loaded(). */
+/* False if that cannot be: id 0, twice the same, a TTL out of range. */
+bool applier_load_lease(struct applier *a, int64_t id, int64_t ttl_s);
+void applier_load_member(struct applier *a, const struct member *m);
+/*
+ * All is loaded, up to index. False if what was loaded cannot be: a key on a
+ * lease that does not exist.
+ */
+bool applier_loaded(struct applier *a, raft_index index, raft_term term,
+                    int64_t revision, uint64_t digest);
 
 /*
  * The member list that a RAFT_ENTRY_CONFIG carries in raft_configuration's

@@ -44,10 +44,19 @@ void kv_free(struct kv *kv);
 int64_t kv_revision(const struct kv *kv);
 size_t kv_count(const struct kv *kv); /* live keys */
 
-/* Loading at start: changes in order of (mod_revision, sub). */
-void kv_load(struct kv *kv, const struct kv_change *change);
+/*
+ * Loading at start: changes in order of (mod_revision, sub). False if this
+ * one cannot be: out of order, or a delete of what never was.
+ */
+bool kv_load(struct kv *kv, const struct kv_change *change);
 /* After the last kv_load(): the store's revision as state.db recorded it. */
 void kv_loaded(struct kv *kv, int64_t revision);
+
+/*
+ * state.db holds all changes up to revision: values replaced before are no
+ * longer kept in memory, but fetched. Not between kv_begin() and kv_end().
+ */
+void kv_persisted(struct kv *kv, int64_t revision);
 
 /*
  * Checks that need no state: what a service refuses before proposing, and
@@ -61,13 +70,20 @@ enum status kv_check_delete_range(const Etcdserverpb__DeleteRangeRequest *rq);
  * Read. *rs must be initialised (…__init) by the caller; what it points to
  * lives in the arena or, until the next write, in the store. header is left
  * to the caller.
+ *
+ * ST_FUTURE_REVISION  rq->revision is above kv_revision()
+ * ST_COMPACTED        an old value is not to be had: there is no fetch, or it
+ *                     said no. With statedb_fetch() that means a state.db that
+ *                     lost a row or cannot be read: see statedb_fetch_error().
  */
 enum status kv_range(struct kv *kv, const Etcdserverpb__RangeRequest *rq,
                      struct arena *arena, Etcdserverpb__RangeResponse *rs);
 
 /*
- * Write. lease_exists is asked for PUT2. A status other than ST_OK changed
- * nothing. rs as for kv_range(); prev_kv values are copied into the arena.
+ * Write. A status other than ST_OK changed nothing. rs as for kv_range();
+ * prev_kv pairs are copied into the arena. Whether rq->lease exists is not
+ * known here: the applier looks between kv_check_put() and kv_put(), which is
+ * where PUT1 and PUT2 place it.
  */
 void kv_begin(struct kv *kv);
 enum status kv_put(struct kv *kv, const Etcdserverpb__PutRequest *rq,
@@ -82,7 +98,8 @@ int64_t kv_end(struct kv *kv);
 /* The changes of the last kv_begin() ... kv_end(). Good until the next one. */
 const struct kv_change *kv_changes(const struct kv *kv, size_t *n);
 
-/* The live pair of a key; false if there is none. Slices as in kv_change. */
+/* The live pair of a key; false if there is none. Slices as in kv_change. Like
+ * the next two, works inside kv_begin() ... kv_end() and sees what it wrote. */
 bool kv_get(const struct kv *kv, struct slice key, struct kv_change *out);
 /*
  * The live key with the lowest create_revision that starts with prefix: the
@@ -90,5 +107,9 @@ bool kv_get(const struct kv *kv, struct slice key, struct kv_change *out);
  */
 bool kv_oldest(const struct kv *kv, struct slice prefix, struct kv_change *out,
                size_t *n);
+/* Every live pair in key order, until visit says false: then returns false. */
+bool kv_each(const struct kv *kv,
+             bool (*visit)(void *context, const struct kv_change *pair),
+             void *context);
 
 #endif

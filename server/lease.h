@@ -22,12 +22,20 @@ void leases_free(struct leases *ls);
 
 /* ---- replicated --------------------------------------------------------- */
 
+/*
+ * ttl_s below 1 counts as 1: the least TTL that a cluster offers is applied by
+ * who proposes. In etcd's order: ST_LEASE_NOT_FOUND (id 0),
+ * ST_LEASE_TTL_TOO_LARGE, ST_LEASE_EXIST.
+ */
 enum status lease_grant(struct leases *ls, int64_t id, int64_t ttl_s);
 /* Forget a lease; its keys must be detached or deleted by the caller first. */
 enum status lease_revoke(struct leases *ls, int64_t id);
 bool lease_exists(const struct leases *ls, int64_t id);
 int64_t lease_ttl_s(const struct leases *ls, int64_t id); /* granted; 0: none */
-/* A key belongs to at most one lease: follow kv_change. id 0 is skipped. */
+/*
+ * A key belongs to at most one lease: follow kv_change. id 0 is skipped. To
+ * attach needs a lease that exists; twice is as good as once.
+ */
 void lease_attach(struct leases *ls, int64_t id, struct slice key);
 void lease_detach(struct leases *ls, int64_t id, struct slice key);
 /*
@@ -62,7 +70,11 @@ int64_t lease_remaining_s(const struct leases *ls, int64_t id, uint64_t now_ms);
  */
 size_t leases_expired(struct leases *ls, uint64_t now_ms, uint64_t retry_ms,
                       int64_t *ids, size_t max);
-/* When to ask again: clock_ms() of the next end, UINT64_MAX if none. */
+/*
+ * When to call leases_expired() again: clock_ms() of the next end, UINT64_MAX
+ * if none. 0, which is at once, after a grant: applying reads no clock, so a
+ * lease begins to run with the next of these calls.
+ */
 uint64_t leases_next_expiry_ms(const struct leases *ls);
 
 #endif

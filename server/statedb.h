@@ -51,12 +51,18 @@ enum statedb_status statedb_load(struct statedb *db, struct applier *a);
 enum statedb_status statedb_write(struct statedb *db,
                                   struct changeset *const *changes, size_t n);
 
-/* kv_fetch: main thread. */
+/*
+ * kv_fetch: main thread. The store asks for rows that must be there, so false
+ * means a broken file or disk: statedb_fetch_error() tells, and the process
+ * should end.
+ */
 bool statedb_fetch(void *statedb, int64_t mod_revision, int64_t sub,
                    struct arena *arena, Mvccpb__KeyValue *kv);
 
-/* One line about the last failure. */
+/* One line about the last failure of load or write: the thread's that called. */
 const char *statedb_error(const struct statedb *db);
+/* The same for statedb_fetch(); NULL if it never failed. Main thread. */
+const char *statedb_fetch_error(const struct statedb *db);
 uint64_t statedb_bytes(const struct statedb *db); /* file size; any thread */
 
 #endif

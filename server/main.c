@@ -1,0 +1,447 @@
+/*
+ * main.c - pawld: opens the files, builds the parts, runs the loop.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "proto/rpc.h"
+#include "raft/base.h"
+#include "raft/store.h"
+#include "server/logger.h"
+#include "server/logthread.h"
+#include "server/node.h"
+#include "server/options.h"
+#include "server/peers.h"
+#include "server/service.h"
+#include "server/statedb.h"
+#include "server/statethread.h"
+#include "server/url.h"
+
+#define ERROR_BYTES 512
+/* Raft messages carry up to an append's worth of entries. */
+#define PEER_MESSAGE_BYTES_MAX ((size_t)64 << 20)
+/* On top of --max-request-bytes, as etcd has it. */
+#define REQUEST_OVERHEAD ((size_t)512 << 10)
+
+struct pawld {
+    struct options options;
+    struct member self; /* to publish */
+    struct event_base *base;
+    struct rpc_loop *loop;
+    struct store *store;
+    struct store_content log; /* as loaded; released once the core has it */
+    struct statedb *statedb;
+    struct applier *applier;
+    struct logthread *logthread;
+    struct statethread *statethread;
+    struct peers *peers;
+    struct node *node;
+    struct service *service;
+    struct rpc_server *clients, *members;
+    bool stopping;
+};
+
+/* ---- effects
+ * ------------------------------------------------------------------------- */
+
+static uint64_t env_now_ms(void *context)
+{
+    (void)context;
+    return clock_ms();
+}
+
+static void env_log_append(void *context, const struct raft_ready *rd)
+{
+    logthread_append(((struct pawld *)context)->logthread, rd);
+}
+
+static void env_log_compact(void *context, raft_index index,
+                            const struct raft_configuration *configuration)
+{
+    logthread_compact(((struct pawld *)context)->logthread, index,
+                      configuration);
+}
+
+static void env_send(void *context, const struct raft_message *messages,
+                     size_t n)
+{
+    peers_send(((struct pawld *)context)->peers, messages, n);
+}
+
+static void env_forward(void *context, raft_id to,
+                        const Pawl__Peer__V1__Forward *item)
+{
+    peers_forward(((struct pawld *)context)->peers, to, item);
+}
+
+static void env_forward_reply(void *context, raft_id to,
+                              const Pawl__Peer__V1__ForwardResult *item)
+{
+    peers_forward_reply(((struct pawld *)context)->peers, to, item);
+}
+
+static void env_state_write(void *context, struct changeset *c)
+{
+    statethread_write(((struct pawld *)context)->statethread, c);
+}
+
+static void env_members(void *context, const struct member *members, size_t n)
+{
+    peers_set_members(((struct pawld *)context)->peers, members, n);
+}
+
+static void on_stable(void *context, uint64_t batch)
+{
+    node_stable(((struct pawld *)context)->node, batch);
+}
+
+static void on_persisted(void *context, raft_index index)
+{
+    node_persisted(((struct pawld *)context)->node, index);
+}
+
+/* ---- files
+ * ----------------------------------------------------------------------------
+ */
+
+static void make_data_dir(const char *path)
+{
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+        log_die("cannot create the data directory %s: %s", path,
+                strerror(errno));
+    }
+}
+
+static bool exists(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0;
+}
+
+static void open_store(struct pawld *p, const char *path)
+{
+    char error[ERROR_BYTES];
+    const struct options *o = &p->options;
+    struct store_options so = {
+        .path = path,
+        .cluster_id = o->cluster_id,
+        .member_id = o->member_id,
+        /* On later starts the file says who we are, unless the flags do. */
+        .adopt = !o->cluster_given,
+        .create = true,
+    };
+
+    if (store_open(&so, &p->store, error, sizeof(error)) != STORE_OK) {
+        log_die("%s", error);
+    }
+    p->options.cluster_id = store_cluster_id(p->store);
+    p->options.member_id = store_member_id(p->store);
+}
+
+static void open_statedb(struct pawld *p, const char *path)
+{
+    char error[ERROR_BYTES];
+
+    if (store_is_new(p->store) && exists(path)) {
+        log_die("%s holds data but raft.db beside it does not: this member "
+                "has lost its log and must not go on as if it had not; move "
+                "the data directory away to start anew",
+                path);
+    }
+    if (statedb_open(path, NULL, p->options.cluster_id, p->options.member_id,
+                     &p->statedb, error, sizeof(error)) != STATEDB_OK) {
+        log_die("%s", error);
+    }
+    p->applier = applier_new(statedb_fetch, p->statedb);
+    if (statedb_load(p->statedb, p->applier) != STATEDB_OK) {
+        log_die("%s", statedb_error(p->statedb));
+    }
+}
+
+/* The entry that every founding member begins its log with. */
+static void found(struct pawld *p)
+{
+    const struct options *o = &p->options;
+    struct raft_configuration c = {.n_servers = o->n_founders};
+    struct raft_hard_state hs = {.term = 1, .commit = 1};
+    struct raft_entry e = {.index = 1, .term = 1, .type = RAFT_ENTRY_CONFIG};
+    struct store_batch batch = {
+        .entries = &e, .n_entries = 1, .hard_state = &hs};
+    uint8_t *data;
+
+    c.servers = mem_alloc(o->n_founders, sizeof(*c.servers));
+    for (size_t i = 0; i < o->n_founders; i++) {
+        c.servers[i].id = o->founders[i].id;
+        c.servers[i].role = RAFT_VOTER;
+    }
+    c.extra = members_encode(o->founders, o->n_founders, &c.extra_size);
+    data = raft_configuration_encode(&c, &e.size);
+    e.data = data;
+    if (store_write(p->store, &batch, 1) != STORE_OK) {
+        log_die("founding the cluster failed: %s", store_error(p->store));
+    }
+    raft_free(data);
+    free(c.servers);
+    free(c.extra);
+    log_line(LOG_INFO, "founded cluster %" PRIx64 " of %zu member(s)",
+             o->cluster_id, o->n_founders);
+}
+
+static void load(struct pawld *p)
+{
+    raft_index applied = applier_index(p->applier);
+    raft_index last;
+
+    if (store_is_new(p->store)) {
+        found(p);
+    }
+    if (store_load(p->store, &p->log) != STORE_OK) {
+        log_die("%s", store_error(p->store));
+    }
+    last = p->log.first_prev_index + p->log.n_entries;
+    if (applied < p->log.first_prev_index || applied > last) {
+        log_die("state.db stands at entry %" PRIu64 " but raft.db holds only "
+                "%" PRIu64 " to %" PRIu64 ": one of them is not of this time; "
+                "restore both together, or move the data directory away",
+                applied, p->log.first_prev_index + 1, last);
+    }
+}
+
+static void open_files(struct pawld *p)
+{
+    char *raft_path, *state_path;
+
+    make_data_dir(p->options.data_dir);
+    raft_path = mem_printf("%s/raft.db", p->options.data_dir);
+    state_path = mem_printf("%s/state.db", p->options.data_dir);
+    open_store(p, raft_path);
+    open_statedb(p, state_path);
+    load(p);
+    free(raft_path);
+    free(state_path);
+}
+
+/* ---- parts
+ * ------------------------------------------------------------------------------
+ */
+
+static void build_node(struct pawld *p)
+{
+    struct node_config config;
+    struct node_env env = {
+        .context = p,
+        .now_ms = env_now_ms,
+        .log_append = env_log_append,
+        .log_compact = env_log_compact,
+        .send = env_send,
+        .forward = env_forward,
+        .forward_reply = env_forward_reply,
+        .state_write = env_state_write,
+        .members = env_members,
+    };
+    struct raft_start start = {
+        .hard_state = p->log.hard_state,
+        .first_prev_index = p->log.first_prev_index,
+        .first_prev_term = p->log.first_prev_term,
+        .configuration =
+            p->log.first_prev_index > 0 ? &p->log.configuration : NULL,
+        .entries = p->log.entries,
+        .n_entries = p->log.n_entries,
+        .last_applied = applier_index(p->applier),
+    };
+    struct peers_config pc = {
+        .cluster_id = p->options.cluster_id,
+        .self = p->options.member_id,
+        .incarnation = random_u64() | 1,
+    };
+
+    node_config_defaults(&config);
+    config.id = p->options.member_id;
+    config.incarnation = pc.incarnation;
+    config.seed = random_u64();
+    config.heartbeat_ms = p->options.heartbeat_ms;
+    config.election_ms = p->options.election_ms;
+    config.tick_ms = p->options.heartbeat_ms / 2;
+    config.request_timeout_ms = 5000 + 2 * p->options.election_ms;
+    config.log_keep_entries = p->options.log_keep_entries;
+    p->peers = peers_new(p->loop, &pc);
+    p->logthread = logthread_new(p->base, p->store, on_stable, p);
+    p->statethread = statethread_new(p->base, p->statedb, on_persisted, p);
+    p->node = node_new(&config, &env, &start, p->applier);
+    peers_set_node(p->peers, p->node);
+    store_content_release(&p->log);
+}
+
+static struct rpc_server *listen_on(struct pawld *p, const char *urls,
+                                    const struct rpc_limits *limits,
+                                    const char *flag)
+{
+    struct rpc_server *server = rpc_server_new(p->loop, limits);
+    size_t n;
+    char **list = url_list(urls, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        char *address = url_address(list[i]);
+        int error = rpc_server_listen(server, address, NULL);
+
+        if (error != 0) {
+            log_die("cannot listen on %s: %s; choose another with --%s",
+                    address, strerror(error), flag);
+        }
+        free(address);
+    }
+    url_list_free(list, n);
+    return server;
+}
+
+static void build_servers(struct pawld *p)
+{
+    struct rpc_limits limits;
+
+    rpc_limits_defaults(&limits);
+    limits.message_bytes_max = p->options.request_bytes_max + REQUEST_OVERHEAD;
+    p->clients = listen_on(p, p->options.listen_client_urls, &limits,
+                           "listen-client-urls");
+    limits.message_bytes_max = PEER_MESSAGE_BYTES_MAX;
+    p->members =
+        listen_on(p, p->options.listen_peer_urls, &limits, "listen-peer-urls");
+}
+
+static void build_service(struct pawld *p)
+{
+    struct service_config config = {
+        .cluster_id = p->options.cluster_id,
+        .member_id = p->options.member_id,
+        .request_bytes_max = p->options.request_bytes_max,
+        .election_ms = p->options.election_ms,
+        .self = &p->self,
+        .statedb = p->statedb,
+    };
+
+    p->self.id = p->options.member_id;
+    p->self.name = p->options.name;
+    p->self.client_urls =
+        url_list(p->options.advertise_client_urls, &p->self.n_client_urls);
+    p->service = service_new(p->loop, p->node, &config);
+    service_serve(p->service, p->clients);
+    peers_serve(p->peers, p->members);
+}
+
+/* ---- the loop
+ * -----------------------------------------------------------------------------
+ */
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct pawld *p = arg;
+
+    (void)fd;
+    (void)what;
+    node_tick(p->node);
+    service_tick(p->service);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct pawld *p = arg;
+
+    (void)what;
+    log_line(LOG_INFO, "stopping: signal %d", (int)number);
+    p->stopping = true;
+}
+
+static void run(struct pawld *p)
+{
+    unsigned tick_ms = p->options.heartbeat_ms / 2;
+    struct timeval tick = {
+        .tv_sec = tick_ms / 1000,
+        .tv_usec = (suseconds_t)(tick_ms % 1000) * 1000,
+    };
+    struct event *timer = event_new(p->base, -1, EV_PERSIST, on_tick, p);
+    struct event *interrupt = evsignal_new(p->base, SIGINT, on_signal, p);
+    struct event *terminate = evsignal_new(p->base, SIGTERM, on_signal, p);
+
+    event_add(timer, &tick);
+    event_add(interrupt, NULL);
+    event_add(terminate, NULL);
+    while (!p->stopping) {
+        node_round(p->node);
+        peers_flush(p->peers);
+        rpc_loop_flush(p->loop);
+        event_base_loop(p->base, EVLOOP_ONCE);
+    }
+    event_free(timer);
+    event_free(interrupt);
+    event_free(terminate);
+}
+
+/* Connections first, then what they used, then the threads, then the files. */
+static void shut_down(struct pawld *p)
+{
+    rpc_server_free(p->clients);
+    rpc_server_free(p->members);
+    service_free(p->service);
+    node_flush_state(p->node);
+    statethread_free(p->statethread); /* may still ask for a compaction */
+    logthread_free(p->logthread);
+    node_free(p->node);
+    peers_free(p->peers);
+    rpc_loop_free(p->loop);
+    applier_free(p->applier);
+    statedb_close(p->statedb);
+    store_close(p->store);
+    event_base_free(p->base);
+    url_list_free(p->self.client_urls, p->self.n_client_urls);
+    options_release(&p->options);
+}
+
+/* A thousand connections are nothing unusual: take what the system allows. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* else it stays as it is */
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct pawld p = {0};
+
+    switch (options_parse(&p.options, argc, argv)) {
+    case OPTIONS_DONE:
+        options_release(&p.options);
+        return 0;
+    case OPTIONS_BAD:
+        options_release(&p.options);
+        return 2;
+    case OPTIONS_RUN:
+        break;
+    }
+    logger_set_level(p.options.level);
+    signal(SIGPIPE, SIG_IGN);
+    raise_file_limit();
+    p.base = event_base_new();
+    p.loop = rpc_loop_new(p.base);
+    build_servers(&p); /* a port in use is found before a file is touched */
+    open_files(&p);
+    build_node(&p);
+    build_service(&p);
+    log_line(LOG_INFO,
+             "pawld %s: member %" PRIx64 " (%s) of cluster %" PRIx64
+             ", clients on %s, members on %s, data in %s",
+             PAWL_VERSION, p.options.member_id, p.options.name,
+             p.options.cluster_id, p.options.listen_client_urls,
+             p.options.listen_peer_urls, p.options.data_dir);
+    run(&p);
+    shut_down(&p);
+    return 0;
+}

@@ -1,0 +1,589 @@
+/*
+ * node.c - drives the core and the applier. Reads: noderead.c. Leases:
+ * nodelease.c.
+ */
+#include "server/node.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/logger.h"
+#include "server/nodeinternal.h"
+
+/* state.db trails by at most this much before it is written. */
+#define STATE_BYTES_MAX ((size_t)4 << 20)
+#define STATE_DELAY_MS 500
+
+#define SLOT_BITS 24
+
+void node_config_defaults(struct node_config *c)
+{
+    *c = (struct node_config){
+        .tick_ms = 50,
+        .heartbeat_ms = 100,
+        .election_ms = 1000,
+        .request_timeout_ms = 7000,
+        .log_keep_entries = 5000,
+    };
+}
+
+static void configure_raft(const struct node_config *c, struct raft_config *rc)
+{
+    raft_config_defaults(rc);
+    rc->id = c->id;
+    rc->seed = c->seed;
+    rc->heartbeat_ticks = c->heartbeat_ms / c->tick_ms;
+    rc->election_ticks = c->election_ms / c->tick_ms;
+}
+
+static void tell_members(struct node *n)
+{
+    size_t count;
+    const struct member *members = applier_members(n->applier, &count);
+
+    if (count > 0) {
+        n->env.members(n->env.context, members, count);
+    }
+}
+
+struct node *node_new(const struct node_config *config,
+                      const struct node_env *env,
+                      const struct raft_start *start, struct applier *applier)
+{
+    struct node *n = mem_alloc(1, sizeof(*n));
+    struct raft_config rc;
+
+    ASSERT(config->incarnation != 0);
+    configure_raft(config, &rc);
+    n->config = *config;
+    n->env = *env;
+    n->applier = applier;
+    n->raft = raft_new(&rc, start);
+    n->state_taken_ms = env->now_ms(env->context);
+    arena_init(&n->arena);
+    TAILQ_INIT(&n->waiting);
+    TAILQ_INIT(&n->sent);
+    TAILQ_INIT(&n->read_batches);
+    tell_members(n);
+    return n;
+}
+
+static void stop_proposals(struct proposal_list *list)
+{
+    struct node_proposal *p;
+
+    while ((p = TAILQ_FIRST(list)) != NULL) {
+        TAILQ_REMOVE(list, p, link);
+        p->done(p, p->ever_sent ? ST_TIMEOUT : ST_STOPPED, NULL);
+    }
+}
+
+void node_free(struct node *n)
+{
+    if (n == NULL) {
+        return;
+    }
+    stop_proposals(&n->waiting);
+    stop_proposals(&n->sent);
+    node_reads_stop(n);
+    node_leases_stop(n);
+    raft_free_all(n->raft);
+    arena_release(&n->arena);
+    free(n->slots);
+    free(n->free_slots);
+    free(n);
+}
+
+/* ---- proposals -------------------------------------------------------------
+ */
+
+static void take_slot(struct node *n, struct node_proposal *p)
+{
+    size_t slot;
+
+    if (n->n_free_slots == 0) {
+        size_t old = n->n_slots;
+
+        n->n_slots = old > 0 ? old * 2 : 64;
+        ASSERT(n->n_slots <= (size_t)1 << SLOT_BITS);
+        n->slots = mem_realloc(n->slots, n->n_slots, sizeof(*n->slots));
+        n->free_slots =
+            mem_realloc(n->free_slots, n->n_slots, sizeof(*n->free_slots));
+        for (size_t i = n->n_slots; i > old; i--) {
+            n->slots[i - 1] = NULL;
+            n->free_slots[n->n_free_slots++] = (uint32_t)(i - 1);
+        }
+    }
+    slot = n->free_slots[--n->n_free_slots];
+    n->slots[slot] = p;
+    p->request = (++n->generation << SLOT_BITS) | slot;
+}
+
+static struct node_proposal *find_proposal(struct node *n, uint64_t request)
+{
+    size_t slot = request & (((uint64_t)1 << SLOT_BITS) - 1);
+
+    if (slot >= n->n_slots || n->slots[slot] == NULL ||
+        n->slots[slot]->request != request) {
+        return NULL;
+    }
+    return n->slots[slot];
+}
+
+static struct proposal_list *list_of(struct node *n,
+                                     const struct node_proposal *p)
+{
+    return p->term == 0 ? &n->waiting : &n->sent;
+}
+
+void node_forget(struct node *n, struct node_proposal *p)
+{
+    size_t slot = p->request & (((uint64_t)1 << SLOT_BITS) - 1);
+
+    ASSERT(slot < n->n_slots && n->slots[slot] == p);
+    n->slots[slot] = NULL;
+    n->free_slots[n->n_free_slots++] = (uint32_t)slot;
+    TAILQ_REMOVE(list_of(n, p), p, link);
+}
+
+static void end_proposal(struct node *n, struct node_proposal *p,
+                         enum status st, const struct applied *result)
+{
+    node_forget(n, p);
+    p->done(p, st, result);
+}
+
+static void move_proposal(struct node *n, struct node_proposal *p,
+                          raft_term term)
+{
+    TAILQ_REMOVE(list_of(n, p), p, link);
+    p->term = term;
+    TAILQ_INSERT_TAIL(list_of(n, p), p, link);
+}
+
+/* It certainly was not applied and is not on its way: wait for a leader. */
+static void put_back(struct node *n, struct node_proposal *p)
+{
+    if (p->term != 0) {
+        move_proposal(n, p, 0);
+    }
+}
+
+static void set_out(struct node *n, struct node_proposal *p)
+{
+    ASSERT(p->term == 0);
+    move_proposal(n, p, raft_term_now(n->raft));
+    p->ever_sent = true;
+}
+
+static void forward_proposal(struct node *n, struct node_proposal *p,
+                             raft_id leader)
+{
+    Pawl__Peer__V1__Forward item = PAWL__PEER__V1__FORWARD__INIT;
+
+    item.request = p->request;
+    item.what_case = PAWL__PEER__V1__FORWARD__WHAT_PROPOSE;
+    item.propose.data = (uint8_t *)p->data; /* only read */
+    item.propose.len = p->size;
+    item.term = raft_term_now(n->raft);
+    set_out(n, p);
+    n->env.forward(n->env.context, leader, &item);
+}
+
+/*
+ * Send p on its way if there is a leader. Returns ST_OK, also when it has to
+ * wait, or why it cannot be taken.
+ */
+static enum status try_propose(struct node *n, struct node_proposal *p)
+{
+    raft_id leader = raft_leader(n->raft);
+    raft_index index;
+
+    if (leader == 0 || n->in_ready) {
+        return ST_OK;
+    }
+    if (leader != n->config.id) {
+        forward_proposal(n, p, leader);
+        return ST_OK;
+    }
+    switch (raft_propose(n->raft, p->data, p->size, &index)) {
+    case RAFT_OK:
+        set_out(n, p);
+        return ST_OK;
+    case RAFT_BUSY:
+        return ST_TOO_MANY_REQUESTS;
+    default:
+        return ST_OK; /* not the leader after all: wait */
+    }
+}
+
+/* In order. What callbacks start meanwhile waits for the next turn. */
+static void propose_waiting(struct node *n)
+{
+    struct node_proposal *p, *next, *last;
+
+    if (!n->propose_soon || raft_leader(n->raft) == 0) {
+        return;
+    }
+    n->propose_soon = false;
+    last = TAILQ_LAST(&n->waiting, proposal_list);
+    for (p = TAILQ_FIRST(&n->waiting); p != NULL; p = next) {
+        next = p == last ? NULL : TAILQ_NEXT(p, link);
+        if (try_propose(n, p) != ST_OK && p->deadline_ms != UINT64_MAX) {
+            end_proposal(n, p, ST_TOO_MANY_REQUESTS, NULL);
+        }
+    }
+}
+
+void node_propose(struct node *n, struct node_proposal *p,
+                  Pawl__Command__V1__Command *cmd, struct arena *arena,
+                  bool patient)
+{
+    uint8_t *data;
+
+    take_slot(n, p);
+    cmd->member = n->config.id;
+    cmd->incarnation = n->config.incarnation;
+    cmd->request = p->request;
+    p->size = protobuf_c_message_get_packed_size(&cmd->base);
+    data = arena_alloc(arena, p->size);
+    protobuf_c_message_pack(&cmd->base, data);
+    p->data = data;
+    p->term = 0;
+    p->ever_sent = false;
+    p->deadline_ms =
+        patient ? UINT64_MAX : node_now_ms(n) + n->config.request_timeout_ms;
+    TAILQ_INSERT_TAIL(&n->waiting, p, link);
+    n->propose_soon = true; /* see node_round() */
+}
+
+/*
+ * An entry of a newer term was applied: whatever was proposed in an older term
+ * and has not been applied by now never will be, because terms only rise along
+ * the log. So it is safe to propose it again.
+ */
+static void put_back_lost(struct node *n, raft_term applied_term)
+{
+    struct node_proposal *p, *next;
+
+    for (p = TAILQ_FIRST(&n->sent); p != NULL; p = next) {
+        next = TAILQ_NEXT(p, link);
+        if (p->term < applied_term) {
+            put_back(n, p);
+            n->propose_soon = true;
+        }
+    }
+}
+
+/* Ends one proposal of the list that is past its deadline; false: none is. */
+static bool expire_one(struct node *n, struct proposal_list *list,
+                       uint64_t now_ms)
+{
+    struct node_proposal *p;
+
+    TAILQ_FOREACH(p, list, link)
+    {
+        if (p->deadline_ms <= now_ms) {
+            end_proposal(n, p, node_timeout_status(n, p->ever_sent), NULL);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void expire_proposals(struct node *n, uint64_t now_ms)
+{
+    while (expire_one(n, &n->waiting, now_ms) ||
+           expire_one(n, &n->sent, now_ms)) {
+    }
+}
+
+enum status node_timeout_status(const struct node *n, bool under_way)
+{
+    if (!under_way) {
+        return ST_NO_LEADER;
+    }
+    return raft_leader(n->raft) == 0 ? ST_TIMEOUT_LEADER_FAILED : ST_TIMEOUT;
+}
+
+/* ---- requests that other members forwarded ---------------------------------
+ */
+
+static Pawl__Peer__V1__ForwardStatus
+propose_for(struct node *n, const Pawl__Peer__V1__Forward *item)
+{
+    raft_index index;
+
+    if (item->term != raft_term_now(n->raft)) {
+        return PAWL__PEER__V1__FORWARD_STATUS__FORWARD_NOT_LEADER;
+    }
+    switch (
+        raft_propose(n->raft, item->propose.data, item->propose.len, &index)) {
+    case RAFT_OK:
+        return PAWL__PEER__V1__FORWARD_STATUS__FORWARD_OK;
+    case RAFT_BUSY:
+        return PAWL__PEER__V1__FORWARD_STATUS__FORWARD_BUSY;
+    default:
+        return PAWL__PEER__V1__FORWARD_STATUS__FORWARD_NOT_LEADER;
+    }
+}
+
+void node_on_forward(struct node *n, raft_id from,
+                     const Pawl__Peer__V1__Forward *item)
+{
+    Pawl__Peer__V1__ForwardResult result = PAWL__PEER__V1__FORWARD_RESULT__INIT;
+
+    ASSERT(!n->in_ready);
+    switch (item->what_case) {
+    case PAWL__PEER__V1__FORWARD__WHAT_PROPOSE:
+        result.request = item->request;
+        result.status = propose_for(n, item);
+        /* Taken ones are answered by being applied at the asker. */
+        if (result.status != PAWL__PEER__V1__FORWARD_STATUS__FORWARD_OK) {
+            n->env.forward_reply(n->env.context, from, &result);
+        }
+        break;
+    case PAWL__PEER__V1__FORWARD__WHAT_LEASE_KEEP_ALIVE:
+        node_lease_query_for(n, from, item->request, true,
+                             item->lease_keep_alive);
+        break;
+    case PAWL__PEER__V1__FORWARD__WHAT_LEASE_TIME_TO_LIVE:
+        node_lease_query_for(n, from, item->request, false,
+                             item->lease_time_to_live);
+        break;
+    default:
+        break; /* of a newer pawl: the asker times out */
+    }
+}
+
+void node_on_forward_result(struct node *n,
+                            const Pawl__Peer__V1__ForwardResult *item)
+{
+    struct node_proposal *p = find_proposal(n, item->request);
+
+    if (p == NULL) {
+        node_lease_result(n, item);
+    } else if (item->status ==
+               PAWL__PEER__V1__FORWARD_STATUS__FORWARD_NOT_LEADER) {
+        put_back(n, p);
+    } else if (item->status == PAWL__PEER__V1__FORWARD_STATUS__FORWARD_BUSY) {
+        end_proposal(n, p, ST_TOO_MANY_REQUESTS, NULL);
+    }
+}
+
+/* ---- applying
+ * ---------------------------------------------------------------- */
+
+static void apply_entry(struct node *n, const struct raft_entry *e)
+{
+    struct kv *kv = applier_kv(n->applier);
+    int64_t revision = kv_revision(kv);
+    struct applied result;
+    struct node_proposal *p = NULL;
+
+    arena_reset(&n->arena);
+    applier_apply(n->applier, e, &n->arena, &result);
+    if (result.member == n->config.id &&
+        result.incarnation == n->config.incarnation) {
+        p = find_proposal(n, result.request);
+    }
+    if (p != NULL) {
+        end_proposal(n, p, result.status, &result);
+    }
+    if (n->listener != NULL && kv_revision(kv) != revision) {
+        size_t n_changes;
+        const struct kv_change *changes = kv_changes(kv, &n_changes);
+
+        n->listener(n->listener_context, changes, n_changes);
+    }
+    if (e->type == RAFT_ENTRY_CONFIG) {
+        tell_members(n);
+    }
+    if (e->term > n->applied_term) {
+        n->applied_term = e->term;
+        put_back_lost(n, e->term);
+    }
+}
+
+static void take_state(struct node *n)
+{
+    struct changeset *c = applier_take_changes(n->applier);
+
+    n->state_taken_ms = node_now_ms(n);
+    if (c != NULL) {
+        n->state_writes++;
+        n->env.state_write(n->env.context, c);
+    }
+}
+
+static void maybe_take_state(struct node *n)
+{
+    size_t bytes = applier_changes_bytes(n->applier);
+
+    if (bytes == 0 || n->state_writes > 0) {
+        return; /* one at a time: the next gathers meanwhile */
+    }
+    if (bytes >= STATE_BYTES_MAX ||
+        node_now_ms(n) - n->state_taken_ms >= STATE_DELAY_MS) {
+        take_state(n);
+    }
+}
+
+void node_flush_state(struct node *n)
+{
+    take_state(n);
+}
+
+/*
+ * The log is cut only below what state.db has synced and what every member
+ * holds, and keeps a tail.
+ */
+static void maybe_compact(struct node *n, raft_index persisted)
+{
+    raft_index all = raft_all_match_index(n->raft);
+    raft_index to = persisted < all ? persisted : all;
+    raft_index keep = n->config.log_keep_entries;
+
+    /* Twice the tail, so that cutting is done in large pieces. */
+    if (to > keep && to - keep >= raft_first_index(n->raft) + keep) {
+        to -= keep;
+        raft_compact(n->raft, to);
+        n->env.log_compact(n->env.context, to, raft_configuration_now(n->raft));
+    }
+}
+
+void node_persisted(struct node *n, raft_index index)
+{
+    ASSERT(n->state_writes > 0);
+    n->state_writes--;
+    applier_persisted(n->applier, index);
+    maybe_compact(n, index);
+}
+
+/* ---- role
+ * ---------------------------------------------------------------------- */
+
+static void notice_role(struct node *n)
+{
+    enum raft_role role = raft_role(n->raft);
+    raft_id leader = raft_leader(n->raft);
+    raft_term term = raft_term_now(n->raft);
+
+    if (role == n->role && leader == n->leader && term == n->term) {
+        return;
+    }
+    if (role == RAFT_LEADER && (n->role != RAFT_LEADER || term != n->term)) {
+        log_line(LOG_INFO, "leading in term %" PRIu64, term);
+        leases_start_clock(applier_leases(n->applier), node_now_ms(n),
+                           n->config.election_ms);
+    } else if (role != RAFT_LEADER && n->role == RAFT_LEADER) {
+        log_line(LOG_WARN, "no longer leading; term %" PRIu64, term);
+        leases_stop_clock(applier_leases(n->applier));
+    }
+    if (leader != n->leader && leader != 0 && leader != n->config.id) {
+        log_line(LOG_INFO, "following %" PRIx64 " in term %" PRIu64, leader,
+                 term);
+    } else if (leader == 0 && n->leader != 0) {
+        log_line(LOG_WARN, "lost the leader in term %" PRIu64, term);
+    }
+    n->role = role;
+    n->leader = leader;
+    n->term = term;
+    n->propose_soon = true;
+    node_leases_resend(n);
+}
+
+/* ---- the loop that matters
+ * ------------------------------------------------------ */
+
+static void handle_ready(struct node *n, const struct raft_ready *rd)
+{
+    if (rd->batch != 0) {
+        n->env.log_append(n->env.context, rd);
+    }
+    if (rd->n_messages > 0) {
+        n->env.send(n->env.context, rd->messages, rd->n_messages);
+    }
+    for (size_t i = 0; i < rd->n_committed; i++) {
+        apply_entry(n, &rd->committed[i]);
+    }
+    for (size_t i = 0; i < rd->n_reads; i++) {
+        node_read_result(n, &rd->reads[i]);
+    }
+    node_reads_serve(n);
+}
+
+void node_round(struct node *n)
+{
+    struct raft_ready rd;
+
+    node_reads_start(n);
+    propose_waiting(n);
+    while (raft_ready(n->raft, &rd)) {
+        n->in_ready = true; /* what callbacks start waits for the next turn */
+        handle_ready(n, &rd);
+        n->in_ready = false;
+        raft_advance(n->raft);
+        notice_role(n);
+        node_reads_start(n);
+        propose_waiting(n);
+    }
+    notice_role(n);
+    maybe_take_state(n);
+}
+
+/* ---- inputs
+ * ---------------------------------------------------------------------- */
+
+void node_tick(struct node *n)
+{
+    uint64_t now_ms = node_now_ms(n);
+
+    raft_tick(n->raft);
+    expire_proposals(n, now_ms);
+    node_reads_tick(n, now_ms);
+    node_leases_tick(n, now_ms);
+    n->propose_soon = !TAILQ_EMPTY(&n->waiting);
+}
+
+enum raft_status node_step(struct node *n, const struct raft_message *m)
+{
+    ASSERT(!n->in_ready);
+    return raft_step(n->raft, m);
+}
+
+void node_stable(struct node *n, uint64_t batch)
+{
+    ASSERT(!n->in_ready);
+    raft_stable(n->raft, batch);
+}
+
+/* ---- questions
+ * -------------------------------------------------------------------- */
+
+struct raft *node_raft(struct node *n)
+{
+    return n->raft;
+}
+
+struct applier *node_applier(struct node *n)
+{
+    return n->applier;
+}
+
+uint64_t node_now_ms(const struct node *n)
+{
+    return n->env.now_ms(n->env.context);
+}
+
+uint64_t node_incarnation(const struct node *n)
+{
+    return n->config.incarnation;
+}
+
+void node_listen(struct node *n, node_listener *fn, void *context)
+{
+    n->listener = fn;
+    n->listener_context = context;
+}

@@ -1,0 +1,45 @@
+/*
+ * peers.h - the links to the other members, both ways, on the RPC layer.
+ *
+ * To each member two connections: Raft messages on one, requests for the
+ * leader on the other, so that a flood of writes never delays a heartbeat.
+ * Every stream opens with a Hello; one of another cluster, for another member
+ * or from a stranger is refused. Links open when there is something to send
+ * and again, not more often than every 100 ms, after they were lost; messages
+ * meanwhile are dropped, which Raft takes for loss. Main thread.
+ */
+#ifndef PAWL_PEERS_H
+#define PAWL_PEERS_H
+
+#include "proto/rpc.h"
+#include "server/node.h"
+
+struct peers;
+
+struct peers_config {
+    uint64_t cluster_id;
+    raft_id self;
+    uint64_t incarnation;
+};
+
+struct peers *peers_new(struct rpc_loop *loop, const struct peers_config *c);
+void peers_free(struct peers *p);
+
+/* The node that gets what arrives. Once, before the loop runs. */
+void peers_set_node(struct peers *p, struct node *node);
+/* Adds the Peer service to the server of the peer port. */
+void peers_serve(struct peers *p, struct rpc_server *server);
+/* Make the links those of the members, self left out. */
+void peers_set_members(struct peers *p, const struct member *members,
+                       size_t n);
+
+/* Effects of struct node_env; context is the struct peers. */
+void peers_send(void *context, const struct raft_message *messages, size_t n);
+void peers_forward(void *context, raft_id to,
+                   const Pawl__Peer__V1__Forward *item);
+void peers_forward_reply(void *context, raft_id to,
+                         const Pawl__Peer__V1__ForwardResult *item);
+/* Send what forwards and replies gathered; once a round. */
+void peers_flush(struct peers *p);
+
+#endif

@@ -1,0 +1,790 @@
+/*
+ * statedb.c - the state machine's SQLite file.
+ *
+ * Two connections, each with one user: the writer (the state thread, after
+ * loading) inserts, syncs and is the only one that checkpoints, since SQLite
+ * before 3.51.3 can lose a WAL that two connections reset; the reader (the
+ * main thread) fetches one row at a time and holds no transaction between.
+ */
+#include "server/statedb.h"
+
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/applier.h"
+#include "server/changeset.h"
+#include "server/members.h"
+
+#define APPLICATION_ID 0x7061776c /* "pawl" */
+#define SCHEMA_VERSION 1
+#define CHECKPOINT_FRAMES 2000 /* 8 MB of WAL */
+#define WAL_BYTES_KEPT "67108864"
+#define BUSY_MS 5000 /* for an operator's shell that holds a lock */
+
+/* Kept by SQLite as it stands: `.schema` shows the comments. */
+static const char schema[] =
+    "CREATE TABLE state (\n"
+    "    -- One row: what this file is, and which point of the log it is at.\n"
+    "    -- Written in the same transaction as all else.\n"
+    "    one           INTEGER PRIMARY KEY CHECK (one = 1),\n"
+    "    cluster_id    TEXT NOT NULL,    -- hexadecimal\n"
+    "    member_id     TEXT NOT NULL,    -- hexadecimal\n"
+    "    applied_index INTEGER NOT NULL, -- log entries up to here are in\n"
+    "    applied_term  INTEGER NOT NULL, -- the term of that entry\n"
+    "    revision      INTEGER NOT NULL, -- of the store; 1: nothing yet\n"
+    "    digest        TEXT NOT NULL     -- of all changes; equal on members\n"
+    "                                    -- at the same applied_index\n"
+    ") STRICT;\n"
+    "CREATE TABLE revisions (\n"
+    "    -- Every change to a key, in order; the newest row of a key is its\n"
+    "    -- present. Not indexed by key: pawl keeps that index in memory.\n"
+    "    mod_revision    INTEGER NOT NULL, -- the change's revision\n"
+    "    sub             INTEGER NOT NULL, -- its place in it, from 0\n"
+    "    deleted         INTEGER NOT NULL, -- 1: the key was deleted\n"
+    "    create_revision INTEGER NOT NULL, -- 0 if deleted, as the next two\n"
+    "    version         INTEGER NOT NULL, -- puts since it was created\n"
+    "    lease           INTEGER NOT NULL, -- that it lives with, or 0\n"
+    "    key             BLOB NOT NULL,\n"
+    "    value           BLOB,             -- NULL if deleted\n"
+    "    PRIMARY KEY (mod_revision, sub)\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE TABLE leases (\n"
+    "    -- Leases that are alive. Their keys: revisions.lease. When they end\n"
+    "    -- is known to the leader alone.\n"
+    "    id  INTEGER PRIMARY KEY,\n"
+    "    ttl INTEGER NOT NULL -- seconds, as granted\n"
+    ") STRICT;\n"
+    "CREATE TABLE members (\n"
+    "    id          TEXT PRIMARY KEY, -- hexadecimal\n"
+    "    is_learner  INTEGER NOT NULL,\n"
+    "    name        TEXT NOT NULL,    -- empty until it started\n"
+    "    peer_urls   TEXT NOT NULL,    -- one a line\n"
+    "    client_urls TEXT NOT NULL     -- one a line\n"
+    ") STRICT, WITHOUT ROWID;\n";
+
+/* X(name, text): what the writer has prepared. */
+#define STATEMENTS(X)                                                          \
+    X(BEGIN, "BEGIN IMMEDIATE")                                                \
+    X(COMMIT, "COMMIT")                                                        \
+    X(ADD_REVISION,                                                            \
+      "INSERT INTO revisions (mod_revision, sub, deleted, create_revision, "   \
+      "version, lease, key, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")           \
+    X(ADD_LEASE, "INSERT INTO leases (id, ttl) VALUES (?, ?)")                 \
+    X(REMOVE_LEASE, "DELETE FROM leases WHERE id = ?")                         \
+    X(CLEAR_MEMBERS, "DELETE FROM members")                                    \
+    X(PUT_MEMBER,                                                              \
+      "INSERT OR REPLACE INTO members (id, is_learner, name, peer_urls, "      \
+      "client_urls) VALUES (?, ?, ?, ?, ?)")                                   \
+    X(SET_STATE,                                                               \
+      "UPDATE state SET applied_index = ?, applied_term = ?, revision = ?, "   \
+      "digest = ?")                                                            \
+    X(GET_STATE,                                                               \
+      "SELECT cluster_id, member_id, applied_index, applied_term, revision, "  \
+      "digest FROM state")                                                     \
+    X(ALL_REVISIONS,                                                           \
+      "SELECT mod_revision, sub, deleted, create_revision, version, lease, "   \
+      "key, value FROM revisions ORDER BY mod_revision, sub")                  \
+    X(ALL_LEASES, "SELECT id, ttl FROM leases ORDER BY id")                    \
+    X(ALL_MEMBERS,                                                             \
+      "SELECT id, is_learner, name, peer_urls, client_urls FROM members "      \
+      "ORDER BY id")                                                           \
+    X(PAGES, "PRAGMA page_count")
+
+#define STATEMENT_ENUM(name, text) Q_##name,
+enum { STATEMENTS(STATEMENT_ENUM) Q_COUNT };
+#undef STATEMENT_ENUM
+
+#define STATEMENT_TEXT(name, text) text,
+static const char *const statement_text[Q_COUNT] = {STATEMENTS(STATEMENT_TEXT)};
+#undef STATEMENT_TEXT
+
+static const char fetch_text[] =
+    "SELECT key, value, create_revision, version, lease FROM revisions "
+    "WHERE mod_revision = ? AND sub = ? AND deleted = 0";
+
+struct statedb {
+    char *path;
+    sqlite3 *writer, *reader;
+    sqlite3_stmt *q[Q_COUNT];
+    sqlite3_stmt *fetch;
+    int wal_frames; /* since the last checkpoint that got all of them */
+    uint64_t page_bytes;
+    _Atomic uint64_t bytes;
+    char error[512];       /* the writer's */
+    char fetch_error[512]; /* the reader's; empty: none */
+};
+
+/* ---- errors
+ * ------------------------------------------------------------------ */
+
+static enum statedb_status status_of(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+        return STATEDB_OK;
+    case SQLITE_FULL:
+        return STATEDB_FULL;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_CONSTRAINT: /* a row that is there already: not ours */
+    case SQLITE_MISMATCH:
+    case SQLITE_ERROR: /* a table or a column is missing */
+        return STATEDB_CORRUPT;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+        return STATEDB_LOCKED;
+    default:
+        return STATEDB_IO;
+    }
+}
+
+/* The writer's last call failed: say so. */
+static enum statedb_status fail(struct statedb *db, const char *doing)
+{
+    int code = sqlite3_extended_errcode(db->writer);
+    enum statedb_status st = status_of(code);
+
+    snprintf(db->error, sizeof(db->error), "%s: cannot %s: %s (SQLite %d)",
+             db->path, doing, sqlite3_errmsg(db->writer), code);
+    return st != STATEDB_OK ? st : STATEDB_IO;
+}
+
+__attribute__((format(printf, 3, 4))) static enum statedb_status
+fail_with(struct statedb *db, enum statedb_status st, const char *format, ...)
+{
+    int n = snprintf(db->error, sizeof(db->error), "%s: ", db->path);
+    va_list ap;
+
+    if (n < 0 || (size_t)n >= sizeof(db->error)) {
+        return st;
+    }
+    va_start(ap, format);
+    vsnprintf(db->error + n, sizeof(db->error) - (size_t)n, format, ap);
+    va_end(ap);
+    return st;
+}
+
+const char *statedb_error(const struct statedb *db)
+{
+    return db->error;
+}
+
+const char *statedb_fetch_error(const struct statedb *db)
+{
+    return db->fetch_error[0] != '\0' ? db->fetch_error : NULL;
+}
+
+uint64_t statedb_bytes(const struct statedb *db)
+{
+    return atomic_load(&db->bytes);
+}
+
+/* ---- small SQL
+ * ------------------------------------------------------------------ */
+
+/* Run a statement that returns no rows that matter. */
+static bool run(sqlite3_stmt *stmt)
+{
+    int code = sqlite3_step(stmt);
+
+    /* Reset tells a failed step's code again. */
+    return sqlite3_reset(stmt) == SQLITE_OK &&
+           (code == SQLITE_DONE || code == SQLITE_ROW);
+}
+
+static bool exec(sqlite3 *db, const char *sql)
+{
+    return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+/* The first column of the first row. False: it failed, or there is no row. */
+static bool get_int(sqlite3 *db, const char *sql, int64_t *out)
+{
+    sqlite3_stmt *stmt = NULL;
+    bool ok = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+              sqlite3_step(stmt) == SQLITE_ROW;
+
+    if (ok) {
+        *out = sqlite3_column_int64(stmt, 0);
+    }
+    /* A failed step's code comes again here, and stays the connection's. */
+    return sqlite3_finalize(stmt) == SQLITE_OK && ok;
+}
+
+static struct slice column_bytes(sqlite3_stmt *stmt, int column)
+{
+    const void *data = sqlite3_column_blob(stmt, column);
+
+    return (struct slice){data, (size_t)sqlite3_column_bytes(stmt, column)};
+}
+
+static bool bind_bytes(sqlite3_stmt *stmt, int place, struct slice bytes)
+{
+    /* A NULL pointer would store NULL, which is not the empty value. */
+    const void *data = bytes.size > 0 ? (const void *)bytes.data : "";
+
+    return sqlite3_bind_blob64(stmt, place, data, bytes.size, SQLITE_STATIC) ==
+           SQLITE_OK;
+}
+
+static bool bind_text(sqlite3_stmt *stmt, int place, struct slice text)
+{
+    return sqlite3_bind_text64(
+               stmt, place, text.size > 0 ? (const char *)text.data : "",
+               text.size, SQLITE_STATIC, SQLITE_UTF8) == SQLITE_OK;
+}
+
+static bool bind_int(sqlite3_stmt *stmt, int place, int64_t number)
+{
+    return sqlite3_bind_int64(stmt, place, number) == SQLITE_OK;
+}
+
+static bool bind_hex(sqlite3_stmt *stmt, int place, uint64_t number)
+{
+    char text[17];
+
+    snprintf(text, sizeof(text), "%016llx", (unsigned long long)number);
+    return sqlite3_bind_text(stmt, place, text, 16, SQLITE_TRANSIENT) ==
+           SQLITE_OK;
+}
+
+static uint64_t column_hex(sqlite3_stmt *stmt, int column)
+{
+    const unsigned char *text = sqlite3_column_text(stmt, column);
+
+    return text != NULL ? strtoull((const char *)text, NULL, 16) : 0;
+}
+
+/* ---- opening
+ * ------------------------------------------------------------------- */
+
+static enum statedb_status
+create_tables(struct statedb *db, uint64_t cluster_id, uint64_t member_id)
+{
+    char *sql = mem_printf(
+        "BEGIN IMMEDIATE; %s"
+        "INSERT INTO state VALUES (1, '%016llx', '%016llx', 0, 0, 1, "
+        "'0000000000000000'); "
+        "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
+        schema, (unsigned long long)cluster_id, (unsigned long long)member_id,
+        APPLICATION_ID, SCHEMA_VERSION);
+    enum statedb_status st = STATEDB_OK;
+
+    if (!exec(db->writer, sql)) {
+        st = fail(db, "create the tables");
+    }
+    free(sql);
+    return st;
+}
+
+/* Whether the file is empty, ours, or something else: before it is touched. */
+static enum statedb_status identify(struct statedb *db, bool *empty)
+{
+    int64_t application, version, objects;
+
+    if (!get_int(db->writer, "PRAGMA application_id", &application) ||
+        !get_int(db->writer, "PRAGMA user_version", &version) ||
+        !get_int(db->writer, "SELECT count(*) FROM sqlite_schema", &objects)) {
+        return fail(db, "read the file's head");
+    }
+    *empty = application == 0 && version == 0 && objects == 0;
+    if (*empty) {
+        return STATEDB_OK;
+    }
+    if (application != APPLICATION_ID) {
+        return fail_with(db, STATEDB_VERSION,
+                         "is not a state.db of pawl; move it away");
+    }
+    if (version != SCHEMA_VERSION) {
+        return fail_with(db, STATEDB_VERSION,
+                         "has schema version %lld, this pawl knows %d: "
+                         "use the pawl that wrote it",
+                         (long long)version, SCHEMA_VERSION);
+    }
+    return STATEDB_OK;
+}
+
+/* The settings that durability hangs on are read back (G2). */
+static enum statedb_status configure(struct statedb *db)
+{
+    sqlite3_stmt *stmt = NULL;
+    int64_t synchronous = 0, page_bytes = 0;
+    bool wal;
+
+    if (!exec(db->writer, "PRAGMA synchronous = FULL;"
+                          "PRAGMA journal_size_limit = " WAL_BYTES_KEPT) ||
+        sqlite3_prepare_v2(db->writer, "PRAGMA journal_mode = WAL", -1, &stmt,
+                           NULL) != SQLITE_OK ||
+        sqlite3_step(stmt) != SQLITE_ROW) {
+        enum statedb_status st = fail(db, "set the journal mode");
+
+        (void)sqlite3_finalize(stmt); /* its code was just told */
+        return st;
+    }
+    wal = strcmp((const char *)sqlite3_column_text(stmt, 0), "wal") == 0;
+    if (sqlite3_finalize(stmt) != SQLITE_OK ||
+        !get_int(db->writer, "PRAGMA synchronous", &synchronous) ||
+        !get_int(db->writer, "PRAGMA page_size", &page_bytes)) {
+        return fail(db, "read the settings back");
+    }
+    if (!wal || synchronous != 2) {
+        return fail_with(db, STATEDB_IO,
+                         "write-ahead log with full sync is refused by this "
+                         "file system");
+    }
+    db->page_bytes = (uint64_t)page_bytes;
+    return STATEDB_OK;
+}
+
+static enum statedb_status check_ids(struct statedb *db, uint64_t cluster_id,
+                                     uint64_t member_id)
+{
+    sqlite3_stmt *q = db->q[Q_GET_STATE];
+    uint64_t cluster, member;
+
+    if (sqlite3_step(q) != SQLITE_ROW) {
+        enum statedb_status st =
+            sqlite3_reset(q) != SQLITE_OK
+                ? fail(db, "read the table state")
+                : fail_with(db, STATEDB_CORRUPT, "the table state is empty");
+        return st;
+    }
+    cluster = column_hex(q, 0);
+    member = column_hex(q, 1);
+    if (sqlite3_reset(q) != SQLITE_OK) {
+        return fail(db, "read the table state");
+    }
+    if (cluster != cluster_id || member != member_id) {
+        return fail_with(
+            db, STATEDB_MISMATCH,
+            "belongs to member %llx of cluster %llx, not to member %llx of "
+            "cluster %llx: wrong data directory?",
+            (unsigned long long)member, (unsigned long long)cluster,
+            (unsigned long long)member_id, (unsigned long long)cluster_id);
+    }
+    return STATEDB_OK;
+}
+
+static enum statedb_status prepare_all(struct statedb *db)
+{
+    for (int i = 0; i < Q_COUNT; i++) {
+        if (sqlite3_prepare_v3(db->writer, statement_text[i], -1,
+                               SQLITE_PREPARE_PERSISTENT, &db->q[i],
+                               NULL) != SQLITE_OK) {
+            return fail(db, "prepare a statement");
+        }
+    }
+    return STATEDB_OK;
+}
+
+static enum statedb_status open_reader(struct statedb *db, const char *vfs)
+{
+    int off = 0;
+    int code = sqlite3_open_v2(db->path, &db->reader,
+                               SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, vfs);
+
+    if (code == SQLITE_OK) {
+        code = sqlite3_db_config(db->reader, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+                                 1, &off);
+    }
+    if (code == SQLITE_OK) {
+        code = sqlite3_busy_timeout(db->reader, BUSY_MS);
+    }
+    if (code == SQLITE_OK) {
+        code = sqlite3_prepare_v3(db->reader, fetch_text, -1,
+                                  SQLITE_PREPARE_PERSISTENT, &db->fetch, NULL);
+    }
+    if (code != SQLITE_OK) {
+        return fail_with(db, status_of(code),
+                         "cannot open it for reading: %s (SQLite %d)",
+                         db->reader != NULL ? sqlite3_errmsg(db->reader)
+                                            : sqlite3_errstr(code),
+                         code);
+    }
+    return STATEDB_OK;
+}
+
+static enum statedb_status measure(struct statedb *db)
+{
+    sqlite3_stmt *q = db->q[Q_PAGES];
+    int64_t pages = 0;
+
+    if (sqlite3_step(q) == SQLITE_ROW) {
+        pages = sqlite3_column_int64(q, 0);
+    }
+    if (sqlite3_reset(q) != SQLITE_OK) {
+        return fail(db, "read the number of pages");
+    }
+    atomic_store(&db->bytes, (uint64_t)pages * db->page_bytes);
+    return STATEDB_OK;
+}
+
+/* Called by SQLite after each commit of the writer. */
+static int note_wal_frames(void *context, sqlite3 *connection,
+                           const char *schema_name, int frames)
+{
+    struct statedb *db = context;
+
+    (void)connection; /* the writer's */
+    (void)schema_name;
+    db->wal_frames = frames;
+    return SQLITE_OK;
+}
+
+static enum statedb_status open_all(struct statedb *db, const char *vfs,
+                                    uint64_t cluster_id, uint64_t member_id)
+{
+    enum statedb_status st;
+    bool empty;
+
+    if (sqlite3_open_v2(db->path, &db->writer,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+                            SQLITE_OPEN_NOMUTEX,
+                        vfs) != SQLITE_OK ||
+        sqlite3_extended_result_codes(db->writer, 1) != SQLITE_OK ||
+        sqlite3_busy_timeout(db->writer, BUSY_MS) != SQLITE_OK) {
+        return db->writer != NULL ? fail(db, "open it")
+                                  : fail_with(db, STATEDB_IO, "cannot open it");
+    }
+    st = identify(db, &empty);
+    if (st == STATEDB_OK) {
+        st = configure(db);
+    }
+    if (st == STATEDB_OK && empty) {
+        st = create_tables(db, cluster_id, member_id);
+    }
+    if (st == STATEDB_OK) {
+        st = prepare_all(db);
+    }
+    if (st == STATEDB_OK) {
+        st = check_ids(db, cluster_id, member_id);
+    }
+    if (st == STATEDB_OK) {
+        st = open_reader(db, vfs);
+    }
+    if (st == STATEDB_OK) {
+        st = measure(db);
+    }
+    if (st == STATEDB_OK) {
+        /* Also turns SQLite's own checkpoints off: they drop their errors. */
+        (void)sqlite3_wal_hook(db->writer, note_wal_frames, db);
+    }
+    return st;
+}
+
+enum statedb_status statedb_open(const char *path, const char *vfs,
+                                 uint64_t cluster_id, uint64_t member_id,
+                                 struct statedb **out, char *error,
+                                 size_t error_size)
+{
+    struct statedb *db = mem_alloc(1, sizeof(*db));
+    enum statedb_status st;
+
+    db->path = mem_strdup(path);
+    st = open_all(db, vfs, cluster_id, member_id);
+    *out = db;
+    if (st != STATEDB_OK) {
+        snprintf(error, error_size, "%s", db->error);
+        statedb_close(db);
+        *out = NULL;
+    }
+    return st;
+}
+
+void statedb_close(struct statedb *db)
+{
+    if (db == NULL) {
+        return;
+    }
+    /* Finalize and close tell of errors that were looked at when they came. */
+    (void)sqlite3_finalize(db->fetch);
+    (void)sqlite3_close(db->reader);
+    for (int i = 0; i < Q_COUNT; i++) {
+        (void)sqlite3_finalize(db->q[i]);
+    }
+    (void)sqlite3_close(db->writer); /* checkpoints, if it is the last */
+    free(db->path);
+    free(db);
+}
+
+/* ---- writing
+ * -------------------------------------------------------------------- */
+
+static bool write_kv(struct statedb *db, const struct kv_change *c)
+{
+    sqlite3_stmt *q = db->q[Q_ADD_REVISION];
+
+    return bind_int(q, 1, c->mod_revision) && bind_int(q, 2, c->sub) &&
+           bind_int(q, 3, c->deleted) && bind_int(q, 4, c->create_revision) &&
+           bind_int(q, 5, c->version) && bind_int(q, 6, c->lease) &&
+           bind_bytes(q, 7, c->key) &&
+           (c->deleted ? sqlite3_bind_null(q, 8) == SQLITE_OK
+                       : bind_bytes(q, 8, c->value)) &&
+           run(q);
+}
+
+static bool write_member(struct statedb *db, const struct changeset_row *row)
+{
+    sqlite3_stmt *q = db->q[Q_PUT_MEMBER];
+
+    return bind_hex(q, 1, row->member.id) &&
+           bind_int(q, 2, row->member.is_learner) &&
+           bind_text(q, 3, row->member.name) &&
+           bind_text(q, 4, row->member.peer_urls) &&
+           bind_text(q, 5, row->member.client_urls) && run(q);
+}
+
+static bool write_row(struct statedb *db, const struct changeset_row *row)
+{
+    switch (row->kind) {
+    case CHANGESET_KV:
+        return write_kv(db, &row->kv);
+    case CHANGESET_LEASE_GRANTED:
+        return bind_int(db->q[Q_ADD_LEASE], 1, row->lease.id) &&
+               bind_int(db->q[Q_ADD_LEASE], 2, row->lease.ttl_s) &&
+               run(db->q[Q_ADD_LEASE]);
+    case CHANGESET_LEASE_REVOKED:
+        return bind_int(db->q[Q_REMOVE_LEASE], 1, row->lease.id) &&
+               run(db->q[Q_REMOVE_LEASE]);
+    case CHANGESET_MEMBERS_CLEARED:
+        return run(db->q[Q_CLEAR_MEMBERS]);
+    case CHANGESET_MEMBER:
+        return write_member(db, row);
+    }
+    return false;
+}
+
+static bool write_state(struct statedb *db, const struct changeset *c)
+{
+    sqlite3_stmt *q = db->q[Q_SET_STATE];
+
+    return bind_int(q, 1, (int64_t)c->index) &&
+           bind_int(q, 2, (int64_t)c->term) && bind_int(q, 3, c->revision) &&
+           bind_hex(q, 4, c->digest) && run(q);
+}
+
+/* All in one transaction, the applied index as well (G5). */
+static bool write_all(struct statedb *db, struct changeset *const *changes,
+                      size_t n)
+{
+    if (!run(db->q[Q_BEGIN])) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct changeset_row row;
+        size_t at = 0;
+
+        ASSERT(i == 0 || changes[i - 1]->index < changes[i]->index);
+        while (changeset_next(changes[i], &at, &row)) {
+            if (!write_row(db, &row)) {
+                return false;
+            }
+        }
+    }
+    return write_state(db, changes[n - 1]) && run(db->q[Q_COMMIT]);
+}
+
+/*
+ * Move the WAL into the file. A reader at work keeps part of it back, which
+ * is no error: the next commit tries again.
+ */
+static enum statedb_status checkpoint(struct statedb *db)
+{
+    int frames = 0, moved = 0;
+    int code = sqlite3_wal_checkpoint_v2(
+        db->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
+
+    if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) {
+        return fail(db, "checkpoint");
+    }
+    if (code == SQLITE_OK && frames == moved) {
+        db->wal_frames = 0;
+    }
+    return STATEDB_OK;
+}
+
+enum statedb_status statedb_write(struct statedb *db,
+                                  struct changeset *const *changes, size_t n)
+{
+    enum statedb_status st;
+
+    if (n == 0) {
+        return STATEDB_OK;
+    }
+    if (!write_all(db, changes, n)) {
+        st = fail(db, "write");
+        if (sqlite3_get_autocommit(db->writer) == 0) {
+            /* Should it fail: recovery at the next start does the same. */
+            (void)exec(db->writer, "ROLLBACK");
+        }
+        return st;
+    }
+    if (db->wal_frames >= CHECKPOINT_FRAMES) {
+        st = checkpoint(db);
+        if (st != STATEDB_OK) {
+            return st;
+        }
+    }
+    return measure(db);
+}
+
+/* ---- loading
+ * --------------------------------------------------------------------- */
+
+/* Load one row; false: it cannot be. */
+typedef bool load_row(struct applier *a, sqlite3_stmt *row,
+                      struct arena *arena);
+
+static bool load_revision(struct applier *a, sqlite3_stmt *row,
+                          struct arena *arena)
+{
+    struct kv_change c = {
+        .mod_revision = sqlite3_column_int64(row, 0),
+        .sub = sqlite3_column_int64(row, 1),
+        .deleted = sqlite3_column_int64(row, 2) != 0,
+        .create_revision = sqlite3_column_int64(row, 3),
+        .version = sqlite3_column_int64(row, 4),
+        .lease = sqlite3_column_int64(row, 5),
+        .key = column_bytes(row, 6),
+        .value = column_bytes(row, 7),
+    };
+
+    (void)arena; /* nothing to build */
+    return kv_load(applier_kv(a), &c);
+}
+
+static bool load_lease(struct applier *a, sqlite3_stmt *row,
+                       struct arena *arena)
+{
+    (void)arena; /* nothing to build */
+    return applier_load_lease(a, sqlite3_column_int64(row, 0),
+                              sqlite3_column_int64(row, 1));
+}
+
+static bool load_member(struct applier *a, sqlite3_stmt *row,
+                        struct arena *arena)
+{
+    struct slice name = column_bytes(row, 2);
+    struct member m = {
+        .id = column_hex(row, 0),
+        .is_learner = sqlite3_column_int64(row, 1) != 0,
+    };
+
+    m.name = arena_printf(arena, "%.*s", (int)name.size,
+                          name.size > 0 ? (const char *)name.data : "");
+    m.peer_urls = urls_split(column_bytes(row, 3), arena, &m.n_peer_urls);
+    m.client_urls = urls_split(column_bytes(row, 4), arena, &m.n_client_urls);
+    applier_load_member(a, &m);
+    return true;
+}
+
+static enum statedb_status load_table(struct statedb *db, int query,
+                                      load_row *load, struct applier *a,
+                                      const char *table)
+{
+    sqlite3_stmt *q = db->q[query];
+    struct arena arena;
+    bool ok = true;
+    int code;
+
+    arena_init(&arena);
+    while (ok && (code = sqlite3_step(q)) == SQLITE_ROW) {
+        ok = load(a, q, &arena);
+    }
+    arena_release(&arena);
+    if (sqlite3_reset(q) != SQLITE_OK) {
+        return fail(db, "load");
+    }
+    return ok ? STATEDB_OK
+              : fail_with(db, STATEDB_CORRUPT,
+                          "the table %s has a row that cannot be", table);
+}
+
+static enum statedb_status load_state(struct statedb *db, struct applier *a)
+{
+    sqlite3_stmt *q = db->q[Q_GET_STATE];
+    bool ok = false;
+
+    if (sqlite3_step(q) == SQLITE_ROW) {
+        ok = applier_loaded(a, (raft_index)sqlite3_column_int64(q, 2),
+                            (raft_term)sqlite3_column_int64(q, 3),
+                            sqlite3_column_int64(q, 4), column_hex(q, 5));
+    }
+    if (sqlite3_reset(q) != SQLITE_OK) {
+        return fail(db, "load");
+    }
+    return ok ? STATEDB_OK
+              : fail_with(db, STATEDB_CORRUPT, "its tables do not agree");
+}
+
+enum statedb_status statedb_load(struct statedb *db, struct applier *a)
+{
+    static const struct {
+        int query;
+        load_row *load;
+        const char *table;
+    } tables[] = {
+        {Q_ALL_LEASES, load_lease, "leases"},
+        {Q_ALL_MEMBERS, load_member, "members"},
+        {Q_ALL_REVISIONS, load_revision, "revisions"},
+    };
+
+    ASSERT(applier_index(a) == 0);
+    for (size_t i = 0; i < ARRAY_LENGTH(tables); i++) {
+        enum statedb_status st =
+            load_table(db, tables[i].query, tables[i].load, a, tables[i].table);
+
+        if (st != STATEDB_OK) {
+            return st;
+        }
+    }
+    return load_state(db, a);
+}
+
+/* ---- fetching
+ * --------------------------------------------------------------------- */
+
+static void copy_row(sqlite3_stmt *row, struct arena *arena,
+                     Mvccpb__KeyValue *kv)
+{
+    struct slice key = column_bytes(row, 0), value = column_bytes(row, 1);
+
+    kv->key.len = key.size;
+    kv->key.data = arena_copy(arena, key.data, key.size);
+    kv->value.len = value.size;
+    kv->value.data = arena_copy(arena, value.data, value.size);
+    kv->create_revision = sqlite3_column_int64(row, 2);
+    kv->version = sqlite3_column_int64(row, 3);
+    kv->lease = sqlite3_column_int64(row, 4);
+}
+
+bool statedb_fetch(void *statedb, int64_t mod_revision, int64_t sub,
+                   struct arena *arena, Mvccpb__KeyValue *kv)
+{
+    struct statedb *db = statedb;
+    const char *why = NULL;
+
+    if (!bind_int(db->fetch, 1, mod_revision) || !bind_int(db->fetch, 2, sub)) {
+        why = sqlite3_errmsg(db->reader);
+    } else if (sqlite3_step(db->fetch) == SQLITE_ROW) {
+        copy_row(db->fetch, arena, kv);
+        kv->mod_revision = mod_revision;
+    } else {
+        why = "the row is not there";
+    }
+    /* Also ends the read transaction, which would hold the WAL up. */
+    if (sqlite3_reset(db->fetch) != SQLITE_OK) {
+        why = sqlite3_errmsg(db->reader);
+    }
+    if (why != NULL) {
+        snprintf(db->fetch_error, sizeof(db->fetch_error),
+                 "%s: cannot read revision %lld.%lld: %s", db->path,
+                 (long long)mod_revision, (long long)sub, why);
+    }
+    return why == NULL;
+}

@@ -1,0 +1,140 @@
+/*
+ * svc_kv.c - etcdserverpb.KV.
+ */
+#include "server/service.h"
+
+/* The read itself, once the state machine may be asked. */
+static void serve_range(struct service *s, struct rpc_call *c,
+                        const ProtobufCMessage *request)
+{
+    const Etcdserverpb__RangeRequest *rq =
+        (const Etcdserverpb__RangeRequest *)request;
+    Etcdserverpb__RangeResponse rs = ETCDSERVERPB__RANGE_RESPONSE__INIT;
+    struct kv *kv = applier_kv(s->applier);
+    enum status st = kv_range(kv, rq, rpc_call_arena(c), &rs);
+
+    if (st != ST_OK) {
+        rpc_call_fail(c, st);
+        return;
+    }
+    rs.header = service_header(s, c, kv_revision(kv));
+    rpc_call_reply(c, &rs.base);
+}
+
+static void on_range(struct rpc_call *c, const ProtobufCMessage *m)
+{
+    const Etcdserverpb__RangeRequest *rq =
+        (const Etcdserverpb__RangeRequest *)m;
+    struct service *s = rpc_call_service(c);
+    enum status st = kv_check_range(rq);
+
+    if (st == ST_OK) {
+        st = service_check(s, c);
+    }
+    if (st != ST_OK) {
+        rpc_call_fail(c, st);
+    } else if (rq->serializable) {
+        serve_range(s, c, m);
+    } else {
+        service_read(c, m, serve_range);
+    }
+}
+
+static void reply_put(struct write_call *w, const struct applied *result)
+{
+    Etcdserverpb__PutResponse rs = result->put;
+
+    rs.header = service_header(w->service, w->call, result->revision);
+    rpc_call_reply(w->call, &rs.base);
+}
+
+static enum status check_size(const struct service *s, size_t size)
+{
+    return size > s->config.request_bytes_max ? ST_REQUEST_TOO_LARGE : ST_OK;
+}
+
+static void on_put(struct rpc_call *c, const ProtobufCMessage *m)
+{
+    const Etcdserverpb__PutRequest *rq = (const Etcdserverpb__PutRequest *)m;
+    struct service *s = rpc_call_service(c);
+    Pawl__Command__V1__Command cmd = PAWL__COMMAND__V1__COMMAND__INIT;
+    enum status st = kv_check_put(rq);
+
+    if (st == ST_OK) {
+        st = check_size(s, rq->key.len + rq->value.len);
+    }
+    if (st == ST_OK) {
+        st = service_check(s, c);
+    }
+    if (st == ST_OK) {
+        st = service_fence(c, &cmd.fence);
+    }
+    if (st != ST_OK) {
+        rpc_call_fail(c, st);
+        return;
+    }
+    cmd.change_case = PAWL__COMMAND__V1__COMMAND__CHANGE_PUT;
+    cmd.put = (Etcdserverpb__PutRequest *)rq; /* only read */
+    service_write(c, &cmd, reply_put);
+}
+
+static void reply_delete_range(struct write_call *w,
+                               const struct applied *result)
+{
+    Etcdserverpb__DeleteRangeResponse rs = result->delete_range;
+
+    rs.header = service_header(w->service, w->call, result->revision);
+    rpc_call_reply(w->call, &rs.base);
+}
+
+static void on_delete_range(struct rpc_call *c, const ProtobufCMessage *m)
+{
+    const Etcdserverpb__DeleteRangeRequest *rq =
+        (const Etcdserverpb__DeleteRangeRequest *)m;
+    struct service *s = rpc_call_service(c);
+    Pawl__Command__V1__Command cmd = PAWL__COMMAND__V1__COMMAND__INIT;
+    enum status st = kv_check_delete_range(rq);
+
+    if (st == ST_OK) {
+        st = check_size(s, rq->key.len + rq->range_end.len);
+    }
+    if (st == ST_OK) {
+        st = service_check(s, c);
+    }
+    if (st == ST_OK) {
+        st = service_fence(c, &cmd.fence);
+    }
+    if (st != ST_OK) {
+        rpc_call_fail(c, st);
+        return;
+    }
+    cmd.change_case = PAWL__COMMAND__V1__COMMAND__CHANGE_DELETE_RANGE;
+    cmd.delete_range = (Etcdserverpb__DeleteRangeRequest *)rq; /* only read */
+    service_write(c, &cmd, reply_delete_range);
+}
+
+static const struct rpc_method methods[] = {
+    {
+        .path = "/etcdserverpb.KV/Range",
+        .request = &etcdserverpb__range_request__descriptor,
+        .on_message = on_range,
+        .on_close = service_read_closed,
+    },
+    {
+        .path = "/etcdserverpb.KV/Put",
+        .request = &etcdserverpb__put_request__descriptor,
+        .on_message = on_put,
+        .on_close = service_write_closed,
+    },
+    {
+        .path = "/etcdserverpb.KV/DeleteRange",
+        .request = &etcdserverpb__delete_range_request__descriptor,
+        .on_message = on_delete_range,
+        .on_close = service_write_closed,
+    },
+};
+
+void svc_kv_serve(struct service *s, struct rpc_server *server)
+{
+    rpc_server_add(server, methods, ARRAY_LENGTH(methods), s);
+}
