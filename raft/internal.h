@@ -268,8 +268,6 @@ struct raft {
     raft_id voted_for;
     bool hard_state_dirty;     /* term or vote differ from the last batch */
     uint64_t hard_state_batch; /* the batch that stores them */
-    raft_term term_stored;     /* the term in it, */
-    uint64_t term_batch;       /* and the batch that stored that first */
     raft_index commit_stored;  /* the hint in the last batch that had one */
 
     struct log log;
@@ -292,6 +290,7 @@ struct raft {
     bool round_due; /* tell voters of a new read round */
 
     raft_index leader_all_match; /* follower: what the leader last said */
+    raft_index leader_match;     /* agreed with this term's leader up to here */
     struct reads reads;
 
     struct outbox outbox;

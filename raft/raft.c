@@ -54,7 +54,6 @@ static void load_log(struct raft *r, const struct raft_start *start)
 static void load_state(struct raft *r, const struct raft_start *start)
 {
     r->current_term = start->hard_state.term;
-    r->term_stored = r->current_term;
     r->voted_for = start->hard_state.voted_for;
     r->commit_index = start->hard_state.commit;
     r->commit_stored = r->commit_index;
@@ -238,17 +237,9 @@ static bool is_stale(const struct raft *r, const struct outgoing *o)
     }
 }
 
-/* What a message claims to be on disk is there, now that it leaves. */
+/* The entries that a message claims to be on disk are, now that it leaves. */
 static void check_vouched(const struct raft *r, const struct raft_message *m)
 {
-    /* A vote given later in the same term may still be on its way: what was
-     * said before it does not stand for it. */
-    ASSERT(r->term_stored == r->current_term);
-    ASSERT(r->term_batch <= r->log.stable_batch);
-    if (m->type == RAFT_REQUEST_VOTE ||
-        (m->type == RAFT_REQUEST_VOTE_RESPONSE && !m->reject)) {
-        ASSERT(raft_vote_batch(r) <= r->log.stable_batch);
-    }
     if (m->type == RAFT_APPEND_ENTRIES_RESPONSE && !m->reject) {
         ASSERT(m->log_index <= r->log.stable_index);
     }
@@ -309,10 +300,6 @@ static void gather_disk_work(struct raft *r, struct raft_ready *rd)
     log_hand_out(&r->log, rd);
     if (r->hard_state_dirty) {
         r->hard_state_batch = rd->batch;
-    }
-    if (r->term_stored != r->current_term) {
-        r->term_stored = r->current_term;
-        r->term_batch = rd->batch;
     }
     if (r->hard_state_dirty || r->commit_stored != r->commit_index) {
         rd->hard_state_changed = true;
@@ -441,6 +428,10 @@ static bool is_well_formed(const struct raft *r, const struct raft_message *m)
     }
     if (m->to != r->config.id || m->from == m->to || m->from == 0 ||
         m->term == 0) {
+        return false;
+    }
+    /* Stores count in 64 bits with a sign; nobody gets there honestly. */
+    if (m->term >= INT64_MAX || m->log_index >= INT64_MAX) {
         return false;
     }
     if (m->type != RAFT_APPEND_ENTRIES && m->n_entries > 0) {

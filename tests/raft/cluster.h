@@ -104,6 +104,7 @@ struct cluster {
     raft_id held_from[TYPES_MAX]; /* 0: from anybody */
     size_t sent[TYPES_MAX];       /* how many ever */
     uint64_t next_context;
+    raft_id only;    /* the others are played by the test: single.h */
     raft_id elected; /* cluster_elect() is at work: rivals are not heard */
 
     struct known_index *known;
