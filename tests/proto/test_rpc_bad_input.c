@@ -171,7 +171,7 @@ END_TEST
 START_TEST(preface_in_pieces_is_accepted)
 {
     for (size_t i = 0; i < sizeof(PREFACE) - 1; i++) {
-        raw_write(&raw, PREFACE + i, 1);
+        raw_write(&raw, &PREFACE[i], 1);
         raw_round(&raw);
     }
     raw_write(&raw, SETTINGS, 9);
