@@ -174,7 +174,7 @@ static void update_pause(struct h2 *c, bool socket_is_full)
  */
 static bool takes_requests(const struct h2 *c)
 {
-    return !c->stuck && !h2_is_overfull(c);
+    return !(c->stuck && h2_is_congested(c)) && !h2_is_overfull(c);
 }
 
 /* Pull frames out of the session. 0: there are none; -1: out of memory. */
@@ -682,6 +682,40 @@ static nghttp2_session_callbacks *new_callbacks(void)
     return cb;
 }
 
+static void *alloc_cb(size_t size, void *pool)
+{
+    return pool_alloc(pool, size);
+}
+
+static void free_cb(void *block, void *pool)
+{
+    pool_free(pool, block);
+}
+
+static void *calloc_cb(size_t n, size_t size, void *pool)
+{
+    ASSERT(size == 0 || n <= SIZE_MAX / size);
+    return memset(pool_alloc(pool, n * size), 0, n * size);
+}
+
+static void *realloc_cb(void *block, size_t size, void *pool)
+{
+    return pool_realloc(pool, block, size);
+}
+
+static nghttp2_mem *new_memory(struct pool *pool)
+{
+    nghttp2_mem *memory = mem_alloc(1, sizeof(*memory));
+
+    pool_init(pool);
+    *memory = (nghttp2_mem){.mem_user_data = pool,
+                            .malloc = alloc_cb,
+                            .free = free_cb,
+                            .calloc = calloc_cb,
+                            .realloc = realloc_cb};
+    return memory;
+}
+
 void h2_loop_init(struct h2_loop *l, struct event_base *base)
 {
     nghttp2_option *option;
@@ -692,6 +726,7 @@ void h2_loop_init(struct h2_loop *l, struct event_base *base)
     l->read_buffer = mem_alloc(READ_BYTES, 1);
     l->write_buffer = mem_alloc(WRITE_BYTES + FRAME_BYTES_MAX, 1);
     l->callbacks = new_callbacks();
+    l->memory = new_memory(&l->pool);
     if (nghttp2_option_new(&option) != 0) {
         abort();
     }
@@ -708,6 +743,8 @@ void h2_loop_release(struct h2_loop *l)
     free(l->write_buffer);
     nghttp2_session_callbacks_del(l->callbacks);
     nghttp2_option_del(l->option);
+    free(l->memory);
+    pool_release(&l->pool);
 }
 
 /* ---- connections ----------------------------------------------------- */
@@ -728,11 +765,11 @@ static void open_session(struct h2 *c)
 
     if (c->server) {
         n--; /* push is the client's to forbid */
-        rv = nghttp2_session_server_new2(&c->session, c->loop->callbacks, c,
-                                         c->loop->option);
+        rv = nghttp2_session_server_new3(&c->session, c->loop->callbacks, c,
+                                         c->loop->option, c->loop->memory);
     } else {
-        rv = nghttp2_session_client_new2(&c->session, c->loop->callbacks, c,
-                                         c->loop->option);
+        rv = nghttp2_session_client_new3(&c->session, c->loop->callbacks, c,
+                                         c->loop->option, c->loop->memory);
     }
     if (rv != 0 ||
         nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, n) ||

@@ -16,6 +16,7 @@
 #include <sys/queue.h>
 
 #include "proto/base.h"
+#include "proto/pool.h"
 #include "proto/timers.h"
 
 struct h2;
@@ -27,10 +28,11 @@ TAILQ_HEAD(h2_list, h2);
 struct h2_loop {
     struct event_base *base;
     struct timers timers;
-    struct h2_list dirty;     /* have output, or must be closed */
-    uint8_t *read_buffer;     /* used during one wake-up at a time */
-    uint8_t *write_buffer;    /* used during one flush at a time */
-    void *callbacks, *option; /* nghttp2's */
+    struct h2_list dirty;              /* have output, or must be closed */
+    uint8_t *read_buffer;              /* used during one wake-up at a time */
+    uint8_t *write_buffer;             /* used during one flush at a time */
+    struct pool pool;                  /* what nghttp2 allocates */
+    void *callbacks, *option, *memory; /* nghttp2's */
 };
 
 void h2_loop_init(struct h2_loop *l, struct event_base *base);

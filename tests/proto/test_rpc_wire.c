@@ -465,6 +465,30 @@ START_TEST(requests_on_a_congested_connection_are_refused)
 }
 END_TEST
 
+START_TEST(reset_of_the_stuck_stream_ends_the_congestion)
+{
+    char key[1000];
+    int32_t id;
+    struct raw_stream *s;
+
+    restart_with_send_limit(300000);
+    memset(key, 'k', sizeof(key));
+    raw_message(&body, key, sizeof(key), 400);
+    id = raw_post(&raw, "/test.T/List", body.data, body.size, true);
+    raw_until(&raw, raw_stream(&raw, id)->data.size == 65535);
+    nghttp2_submit_rst_stream(raw.session, 0, id, NGHTTP2_CANCEL);
+    nghttp2_session_set_local_window_size(raw.session, 0, 0, 1 << 24);
+    raw_until(&raw, raw_stream(&raw, id)->closed);
+    for (int i = 0; i < 3; i++) {
+        raw_round(&raw);
+    }
+    s = raw_stream(&raw,
+                   raw_post(&raw, "/test.T/Echo", body.data, body.size, true));
+    raw_until(&raw, s->closed);
+    ck_assert_int_eq(s->grpc_status, 0);
+}
+END_TEST
+
 START_TEST(hopelessly_congested_connection_is_closed)
 {
     char key[1000];
@@ -648,6 +672,7 @@ int main(void)
     tcase_add_test(tc, stalled_stream_does_not_block_another);
     tcase_add_test(tc, stalled_connection_does_not_block_another);
     tcase_add_test(tc, requests_on_a_congested_connection_are_refused);
+    tcase_add_test(tc, reset_of_the_stuck_stream_ends_the_congestion);
     tcase_add_test(tc, hopelessly_congested_connection_is_closed);
     tcase_add_test(tc, reading_pauses_while_the_peer_does_not_read);
     tcase_add_test(tc, incomplete_requests_are_bounded_on_a_connection);
