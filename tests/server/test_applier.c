@@ -520,6 +520,13 @@ START_TEST(old_values_stay_until_all_before_them_is_persisted)
                      ST_COMPACTED);
     rq.revision = 3;
     ck_assert_int_eq(kv_range(machine_kv(&m), &rq, &m.arena, &rs), ST_OK);
+    changeset_free(applier_take_changes(m.applier));
+    machine_put(&m, "a", "4", 0);
+    changeset_free(applier_take_changes(m.applier));
+    rq.revision = 4;
+    applier_persisted(m.applier, 4); /* two changesets at once */
+    ck_assert_int_eq(kv_range(machine_kv(&m), &rq, &m.arena, &rs),
+                     ST_COMPACTED);
 }
 END_TEST
 
