@@ -321,7 +321,7 @@ START_TEST(G3_the_wal_is_checkpointed_and_stays_bounded)
 
     snprintf(wal, sizeof(wal), "%s-wal", path);
     memset(value, 'x', 100000);
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0; i < 250; i++) {
         machine_put(&m, "a", value, 0);
         if (i % 10 == 9) {
             ck_assert_int_eq(write_all(db), STATEDB_OK);
@@ -329,8 +329,8 @@ START_TEST(G3_the_wal_is_checkpointed_and_stays_bounded)
             largest = st.st_size > largest ? st.st_size : largest;
         }
     }
-    ck_assert_int_lt(largest, 12 * 1000 * 1000); /* of 40 MB */
-    ck_assert_uint_gt(statedb_bytes(db), 40 * 1000 * 1000);
+    ck_assert_int_lt(largest, 12 * 1000 * 1000); /* of 25 MB */
+    ck_assert_uint_gt(statedb_bytes(db), 20 * 1000 * 1000);
     free(value);
     statedb_close(db);
 }
