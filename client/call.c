@@ -18,6 +18,7 @@
 #include "client/internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define TRY_MIN_MS 20 /* with less time left there is no other attempt */
 
@@ -67,32 +68,43 @@ static const char *applied_text(const struct call *c, enum pawl_status status)
                : "";
 }
 
+static void forget(struct call *c)
+{
+    free(c->before);
+    c->before = NULL;
+}
+
+static const char *outcome_text(const struct outcome *o)
+{
+    if (o->code == GRPC_DEADLINE_EXCEEDED && o->text != NULL &&
+        strcmp(o->text, "context deadline exceeded") == 0) {
+        return "no answer in time"; /* plainer than gRPC's words */
+    }
+    return o->text != NULL && o->text[0] != '\0' ? o->text
+                                                 : grpc_code_name((int)o->code);
+}
+
 /* One line for pawl_error(). The server's own words stay as they are. */
 static void say_failure(struct call *c, const struct outcome *o,
                         enum pawl_status status)
 {
     const char *address = c->p->endpoints.addresses[c->endpoint];
-    const char *text = o->text != NULL && o->text[0] != '\0'
-                           ? o->text
-                           : grpc_code_name((int)o->code);
+    const char *text = outcome_text(o);
 
     if (status != PAWL_UNAVAILABLE && status != PAWL_TIMEOUT &&
         status != PAWL_MAYBE_APPLIED && status != PAWL_INTERNAL) {
         pawl_fail(c->p, status, "%s", text);
         return;
     }
-    if (o->code == GRPC_DEADLINE_EXCEEDED && c->before != NULL) {
-        pawl_fail(c->p, status,
-                  "%s%s: no answer in time (%u attempts in %llu ms; before: "
-                  "%s)",
-                  applied_text(c, status), address, c->attempts,
-                  (unsigned long long)(clock_ms() - c->start_ms), c->before);
-        return;
+    if (o->code != GRPC_DEADLINE_EXCEEDED) {
+        forget(c); /* this one says as much */
     }
-    pawl_fail(c->p, status, "%s%s: %s (%u attempt%s in %llu ms)",
+    pawl_fail(c->p, status, "%s%s: %s (%u attempt%s in %llu ms%s%s)",
               applied_text(c, status), address, text, c->attempts,
               c->attempts > 1 ? "s" : "",
-              (unsigned long long)(clock_ms() - c->start_ms));
+              (unsigned long long)(clock_ms() - c->start_ms),
+              c->before != NULL ? "; before: " : "",
+              c->before != NULL ? c->before : "");
 }
 
 static void finish(struct call *c, enum pawl_status status)
@@ -133,7 +145,7 @@ static bool rest(struct call *c, bool wait)
 static void remember(struct call *c, const struct outcome *o)
 {
     if (o->code != GRPC_DEADLINE_EXCEEDED) {
-        free(c->before);
+        forget(c);
         c->before = mem_printf("%s: %s", c->p->endpoints.addresses[c->endpoint],
                                o->text != NULL ? o->text : "");
     }
@@ -225,7 +237,7 @@ static void call_init(struct call *c, struct pawl *p, const struct request *r)
 static void call_release(struct call *c)
 {
     event_free(c->timer);
-    free(c->before);
+    forget(c);
 }
 
 static void interrupt(struct call *c)

@@ -30,7 +30,7 @@ enum ctl_exit {
     CTL_LOST = 8,
 };
 
-enum ctl_exit ctl_exit_of(enum pawl_status status);
+int ctl_exit_of(enum pawl_status status);
 
 enum ctl_format { CTL_SIMPLE, CTL_JSON, CTL_TABLE };
 

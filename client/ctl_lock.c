@@ -7,6 +7,7 @@
 #include "client/ctl.h"
 
 #define TTL_S 10
+#define LOST_TIMEOUT_MS 500
 
 /* ---- lock ---------------------------------------------------------------- */
 
@@ -26,13 +27,18 @@ static enum pawl_status acquire(struct ctl *ctl, const char *name,
 
 /*
  * Give it back, with the lease that was made for it. A failure is told but
- * changes no exit code: the lease ends by itself.
+ * changes no exit code: the lease ends by itself. A lost one is probably no
+ * longer there, or nobody to take it: that gets little time.
  */
-static void give_back(struct ctl *ctl, const struct pawl_lock_result *lock)
+static void give_back(struct ctl *ctl, const struct pawl_lock_result *lock,
+                      bool lost)
 {
-    enum pawl_status st =
-        pawl_lock_release(ctl->pawl, lock->key, lock->token, NULL);
+    enum pawl_status st;
 
+    if (lost) {
+        pawl_set_call_timeout(ctl->pawl, LOST_TIMEOUT_MS);
+    }
+    st = pawl_lock_release(ctl->pawl, lock->key, lock->token, NULL);
     if (st == PAWL_OK) {
         st = pawl_lease_revoke(ctl->pawl, lock->lease, NULL);
     }
@@ -97,7 +103,7 @@ static int run_lock(struct ctl *ctl, int n, char **arguments)
     code = n > 1 ? run_command(ctl, keeper, lock, arguments + 1)
                  : hold(ctl, keeper, lock);
     pawl_keeper_stop(keeper);
-    give_back(ctl, lock);
+    give_back(ctl, lock, code == CTL_LOST);
     pawl_free(lock);
     return code;
 }

@@ -12,7 +12,7 @@ static const struct ctl_verb *const tables[] = {
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
 #define VERBS_MAX 64
 
-enum ctl_exit ctl_exit_of(enum pawl_status status)
+int ctl_exit_of(enum pawl_status status)
 {
     switch (status) {
     case PAWL_OK:

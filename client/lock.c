@@ -62,9 +62,15 @@ static void acquire_prepare(void *context, uint64_t remaining_ms)
         a->wait_until_ms > now ? (int64_t)(a->wait_until_ms - now) : 1;
 }
 
-static uint64_t acquire_init(const struct pawl *p, struct acquire *a,
-                             struct pawl_bytes name,
-                             const struct pawl_lock_options *o)
+/* A lease of our own has its id from here: see above. */
+static void acquire_name_lease(struct acquire *a)
+{
+    a->message.lease = (int64_t)(random_u64() >> 1) | 1;
+}
+
+static void acquire_init(const struct pawl *p, struct acquire *a,
+                         struct pawl_bytes name,
+                         const struct pawl_lock_options *o)
 {
     uint64_t wait =
         o->wait_ms > 0 ? (uint64_t)o->wait_ms : (uint64_t)p->call_timeout_ms;
@@ -74,18 +80,32 @@ static uint64_t acquire_init(const struct pawl *p, struct acquire *a,
     a->message.lease = o->lease;
     a->message.try_ = o->try_only;
     if (o->lease == 0) {
-        a->message.lease = (int64_t)(random_u64() >> 1) | 1;
         a->message.ttl = o->ttl_s > 0 ? o->ttl_s : TTL_S;
+        acquire_name_lease(a);
     }
-    if (o->try_only) {
+    a->wait_until_ms = o->wait_ms < 0 || wait > NO_DEADLINE / 2
+                           ? NO_DEADLINE
+                           : clock_ms() + wait;
+}
+
+static bool wait_is_over(const struct acquire *a)
+{
+    return a->wait_until_ms != NO_DEADLINE && clock_ms() >= a->wait_until_ms;
+}
+
+/* For the call with all its attempts. */
+static uint64_t acquire_timeout_ms(const struct pawl *p,
+                                   const struct acquire *a)
+{
+    uint64_t now = clock_ms();
+
+    if (a->message.try_) {
         return p->call_timeout_ms;
     }
-    if (o->wait_ms < 0 || wait > NO_DEADLINE / 2) {
-        a->wait_until_ms = NO_DEADLINE;
+    if (a->wait_until_ms == NO_DEADLINE) {
         return NO_DEADLINE;
     }
-    a->wait_until_ms = clock_ms() + wait;
-    return wait + GRACE_MS;
+    return (a->wait_until_ms > now ? a->wait_until_ms - now : 0) + GRACE_MS;
 }
 
 /*
@@ -112,6 +132,33 @@ static enum pawl_status not_acquired(struct pawl *p,
         (int)r->holder.size, (const char *)r->holder.data, r->holder_token);
 }
 
+static enum pawl_status acquire(struct pawl *p, struct acquire *a,
+                                struct acquire_result **result)
+{
+    enum pawl_status st =
+        call_run_into(p,
+                      &(struct request){
+                          .path = "/pawl.v1.Lock/Acquire",
+                          .message = &a->message.base,
+                          .response = &pawl__v1__acquire_response__descriptor,
+                          .retry = RETRY_ALWAYS,
+                          .waits = !a->message.try_,
+                          .endpoint = ANY_ENDPOINT,
+                          .timeout_ms = acquire_timeout_ms(p, a),
+                          .prepare = acquire_prepare,
+                          .convert = acquire_convert,
+                          .context = a,
+                      },
+                      result);
+
+    if (st == PAWL_OK && !(*result)->acquired) {
+        st = not_acquired(p, *result);
+        pawl_free(*result);
+        *result = NULL;
+    }
+    return st;
+}
+
 enum pawl_status pawl_lock_acquire(struct pawl *p, struct pawl_bytes name,
                                    const struct pawl_lock_options *options,
                                    struct pawl_lock_result **result)
@@ -119,37 +166,25 @@ enum pawl_status pawl_lock_acquire(struct pawl *p, struct pawl_bytes name,
     struct pawl_lock_options o;
     struct acquire a;
     struct acquire_result *r;
-    uint64_t timeout;
     enum pawl_status st;
 
     result_give(NULL, result);
     if (!options_copy(&o, sizeof(o), options)) {
         return pawl_fail_options(p);
     }
-    timeout = acquire_init(p, &a, name, &o);
-    st = call_run_into(p,
-                       &(struct request){
-                           .path = "/pawl.v1.Lock/Acquire",
-                           .message = &a.message.base,
-                           .response = &pawl__v1__acquire_response__descriptor,
-                           .retry = RETRY_ALWAYS,
-                           .waits = !o.try_only,
-                           .endpoint = ANY_ENDPOINT,
-                           .timeout_ms = timeout,
-                           .prepare = acquire_prepare,
-                           .convert = acquire_convert,
-                           .context = &a,
-                       },
-                       &r);
-    if (st == PAWL_OK && !r->acquired) {
-        st = not_acquired(p, r);
+    acquire_init(p, &a, name, &o);
+    st = acquire(p, &a, &r);
+    while (st == PAWL_LOST && o.lease == 0 && !wait_is_over(&a)) {
+        /*
+         * A server that an attempt before lost the connection to took its
+         * waiter for gone, and with it the lease: queue again with another.
+         */
+        acquire_name_lease(&a);
+        st = acquire(p, &a, &r);
     }
     if (st == PAWL_OK) {
         result_give(r, result);
-        return st;
-    }
-    pawl_free(r);
-    if (o.lease == 0) {
+    } else if (o.lease == 0) {
         end_lease(p, a.message.lease);
     }
     return st;

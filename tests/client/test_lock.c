@@ -303,6 +303,26 @@ START_TEST(lease_of_the_caller_is_used_and_left_alone)
 }
 END_TEST
 
+START_TEST(lease_that_ended_in_the_queue_is_replaced)
+{
+    struct pawl_lock_options o = {.size = sizeof(o), .lease = 0x55};
+    struct pawl_lock_result *lock;
+
+    fake_plan(&one, FAKE_ACQUIRE, FAKE_FAIL, status_code(ST_LOCK_LOST),
+              status_text(ST_LOCK_LOST));
+    ck_assert_int_eq(pawl_lock_acquire(p, pawl_text("n"), NULL, &lock),
+                     PAWL_OK);
+    ck_assert_int_ne(one.leases[0], one.leases[1]);
+    ck_assert_int_eq(lock->lease, one.leases[1]);
+    pawl_free(lock);
+    /* but the caller's own is the caller's affair */
+    fake_plan(&one, FAKE_ACQUIRE, FAKE_FAIL, status_code(ST_LOCK_LOST),
+              status_text(ST_LOCK_LOST));
+    ck_assert_int_eq(pawl_lock_acquire(p, pawl_text("n"), &o, NULL), PAWL_LOST);
+    ck_assert_uint_eq(fake_calls(&one, FAKE_ACQUIRE), 3);
+}
+END_TEST
+
 START_TEST(lock_is_released_and_checked_by_its_token)
 {
     struct pawl_release_result *released;
@@ -350,6 +370,7 @@ int main(void)
     tcase_add_test(t, lock_of_another_is_not_acquired_and_nothing_is_left);
     tcase_add_test(t, lock_that_was_not_free_in_time_leaves_nothing);
     tcase_add_test(t, lease_of_the_caller_is_used_and_left_alone);
+    tcase_add_test(t, lease_that_ended_in_the_queue_is_replaced);
     tcase_add_test(t, lock_is_released_and_checked_by_its_token);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_ENV);
