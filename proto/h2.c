@@ -783,17 +783,15 @@ static void refuse_http1(struct h2 *c)
     c->state = H2_LINGER; /* closing now could destroy the answer under way */
 }
 
+/* A method, or as much of it as there is. */
 static bool looks_like_http1(const uint8_t *data, size_t size)
 {
-    for (size_t i = 0; i < size && i < 16; i++) {
-        if (data[i] == ' ') {
-            return i >= 3;
-        }
-        if (data[i] < 'A' || data[i] > 'Z') {
-            return false;
-        }
+    size_t i = 0;
+
+    while (i < size && data[i] >= 'A' && data[i] <= 'Z') {
+        i++;
     }
-    return size >= 3;
+    return i > 0 && (i == size || data[i] == ' ');
 }
 
 /*

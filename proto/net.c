@@ -36,7 +36,7 @@ static bool split(const char *address, char *host, size_t size,
     return true;
 }
 
-int net_resolve(const char *address, bool passive, struct addrinfo **result)
+int net_resolve(const char *address, enum net_use use, struct addrinfo **result)
 {
     char host[256];
     const char *port;
@@ -47,8 +47,10 @@ int net_resolve(const char *address, bool passive, struct addrinfo **result)
     if (!split(address, host, sizeof(host), &port)) {
         return EINVAL;
     }
-    if (passive) {
+    if (use == NET_LISTEN) {
         hints.ai_flags |= AI_PASSIVE;
+    } else if (use == NET_NUMERIC) {
+        hints.ai_flags |= AI_NUMERICHOST;
     }
     switch (getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, result)) {
     case 0:

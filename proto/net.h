@@ -11,12 +11,19 @@
 
 #define NET_NAME_BYTES 64
 
+enum net_use {
+    NET_LISTEN,  /* ":port" is any address */
+    NET_CONNECT, /* ":port" is this machine */
+    NET_NUMERIC, /* to connect; names are not looked up */
+};
+
 /*
- * "127.0.0.1:2379", "[::1]:0", "host:port", ":port" (passive: any address).
- * Returns 0 or an errno. Looks names up, which may block: only for what is
- * done at start.
+ * "127.0.0.1:2379", "[::1]:0", "host:port", ":port". Returns 0 or an errno;
+ * EADDRNOTAVAIL is a name that is not known, or not numeric. Looking a name up
+ * may block.
  */
-int net_resolve(const char *address, bool passive, struct addrinfo **result);
+int net_resolve(const char *address, enum net_use use,
+                struct addrinfo **result);
 void net_free(struct addrinfo *ai); /* NULL is fine */
 
 /* Returns 0 or an errno; *port (if not NULL) gets what was bound. */

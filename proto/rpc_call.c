@@ -6,11 +6,6 @@
 
 #include "proto/rpc_internal.h"
 
-bool slice_is(struct slice a, const char *text)
-{
-    return slice_equal(a, slice_of(text));
-}
-
 struct slice slice_of(const char *text)
 {
     return (struct slice){(const uint8_t *)text, strlen(text)};
@@ -121,7 +116,7 @@ void call_set_deadline(struct rpc_call *c, uint64_t deadline_ms)
 ProtobufCMessage *call_decode(const struct rpc_call *c, struct arena *a,
                               const uint8_t *data, size_t size)
 {
-    if (c->receives_nested && !message_is_shallow(c->receives, data, size)) {
+    if (!message_is_sane(c->receives, data, size)) {
         return NULL;
     }
     arena_limit_allocator(a, DECODE_BYTES + DECODE_FACTOR * size);
@@ -232,54 +227,6 @@ void call_receive(struct rpc_call *c, const uint8_t *data, size_t size)
 
 #define DEPTH_MAX 100
 
-static bool reaches(const ProtobufCMessageDescriptor *from,
-                    const ProtobufCMessageDescriptor *to, unsigned depth)
-{
-    for (unsigned i = 0; i < from->n_fields && depth < 16; i++) {
-        const ProtobufCFieldDescriptor *f = &from->fields[i];
-
-        if (f->type == PROTOBUF_C_TYPE_MESSAGE &&
-            (f->descriptor == to || reaches(f->descriptor, to, depth + 1))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Any cycle that can be reached will do. */
-static bool nests(const ProtobufCMessageDescriptor *type, unsigned depth)
-{
-    if (reaches(type, type, 0)) {
-        return true;
-    }
-    for (unsigned i = 0; i < type->n_fields && depth < 16; i++) {
-        const ProtobufCFieldDescriptor *f = &type->fields[i];
-
-        if (f->type == PROTOBUF_C_TYPE_MESSAGE &&
-            nests(f->descriptor, depth + 1)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool message_nests(const ProtobufCMessageDescriptor *type)
-{
-    return nests(type, 0);
-}
-
-bool loop_message_nests(struct rpc_loop *l,
-                        const ProtobufCMessageDescriptor *type)
-{
-    size_t i = ((uintptr_t)type >> 5) % NESTS_KNOWN;
-
-    if (l->known[i].type != type) {
-        l->known[i].type = type;
-        l->known[i].nests = message_nests(type);
-    }
-    return l->known[i].nests;
-}
-
 /* False: no varint. */
 static bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
 {
@@ -315,8 +262,8 @@ static bool skip_scalar(const uint8_t **at, const uint8_t *end, unsigned wire)
  * Follow the wire with a stack of our own. Malformed input is let through: the
  * decoder finds the same fault at the same place, without going deeper.
  */
-bool message_is_shallow(const ProtobufCMessageDescriptor *type,
-                        const uint8_t *data, size_t size)
+bool message_is_sane(const ProtobufCMessageDescriptor *type,
+                     const uint8_t *data, size_t size)
 {
     struct {
         const ProtobufCMessageDescriptor *type;
@@ -338,6 +285,9 @@ bool message_is_shallow(const ProtobufCMessageDescriptor *type,
         }
         if (!take_varint(&at, stack[depth].end, &tag)) {
             return true;
+        }
+        if (tag >> 3 == 0) {
+            return false;
         }
         if ((tag & 7) != 2) {
             if (!skip_scalar(&at, stack[depth].end, (unsigned)(tag & 7))) {

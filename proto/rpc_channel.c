@@ -6,10 +6,12 @@
  * they belong to one attempt to connect and fail with it. A connection that
  * was told GOAWAY is retired: its calls go on, new ones open another.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/lookup.h"
 #include "proto/net.h"
 #include "proto/rpc_internal.h"
 
@@ -24,11 +26,14 @@ struct rpc_channel {
     struct rpc_channel_config config;            /* address: our copy */
     struct channel_connection *current;          /* opening or up; NULL: none */
     LIST_HEAD(, channel_connection) connections; /* current and retired */
+    struct lookup *lookup;                       /* of the address, under way */
+    struct addrinfo *addresses, *next; /* found; next: to try if this fails */
     struct call_list waiting;
     uint64_t attempt; /* counts connections */
     bool up;          /* current can take calls */
     bool freeing;
-    struct timer fail; /* to report that connect() failed at once */
+    struct timer fail; /* the lookup's deadline, or to report that connecting
+                          failed at once */
     char fail_reason[128];
 };
 
@@ -102,18 +107,18 @@ static void on_header(struct h2_stream *stream, struct slice name,
     struct rpc_call *c = call_of(stream);
     char *text;
 
-    if (slice_is(name, ":status")) {
+    if (SLICE_IS(name, ":status")) {
         c->http_status = parse_number(value, 999);
-    } else if (slice_is(name, "grpc-status")) {
+    } else if (SLICE_IS(name, "grpc-status")) {
         c->grpc_status = parse_number(value, 16);
         if (c->grpc_status < 0) {
             c->grpc_status = GRPC_UNKNOWN;
         }
-    } else if (slice_is(name, "grpc-message") && c->text == NULL) {
+    } else if (SLICE_IS(name, "grpc-message") && c->text == NULL) {
         text = arena_alloc(&c->arena, value.size + 1);
         grpc_percent_decode(text, (const char *)value.data, value.size);
         c->text = text;
-    } else if (slice_is(name, "content-type")) {
+    } else if (SLICE_IS(name, "content-type")) {
         c->content_type = grpc_is_content_type(value)
                               ? SLICE_LITERAL("application/grpc")
                               : (struct slice){0};
@@ -289,6 +294,20 @@ static void tell_state(struct rpc_channel *ch, bool up, const char *reason)
     }
 }
 
+static void forget_addresses(struct rpc_channel *ch)
+{
+    net_free(ch->addresses);
+    ch->addresses = ch->next = NULL;
+}
+
+static void stop_lookup(struct rpc_channel *ch)
+{
+    if (ch->lookup != NULL) {
+        lookup_cancel(ch->lookup);
+        ch->lookup = NULL;
+    }
+}
+
 /* Calls of this attempt and before will not get through. */
 static void fail_waiting(struct rpc_channel *ch, uint64_t attempt,
                          const char *reason)
@@ -301,20 +320,31 @@ static void fail_waiting(struct rpc_channel *ch, uint64_t attempt,
     }
 }
 
+/* This attempt to connect is over; the next call makes another. */
+static void fail_attempt(struct rpc_channel *ch, const char *reason)
+{
+    uint64_t attempt = ch->attempt++;
+
+    ch->current = NULL;
+    ch->up = false;
+    forget_addresses(ch);
+    tell_state(ch, false, reason);
+    fail_waiting(ch, attempt, reason);
+}
+
 static void on_fail(struct timer *t)
 {
     struct rpc_channel *ch =
         (struct rpc_channel *)((char *)t - offsetof(struct rpc_channel, fail));
-    uint64_t attempt = ch->attempt++;
 
-    tell_state(ch, false, ch->fail_reason);
-    fail_waiting(ch, attempt, ch->fail_reason);
+    stop_lookup(ch);
+    fail_attempt(ch, ch->fail_reason);
 }
 
-static void connect_failed(struct rpc_channel *ch, const char *reason)
+/* Later, for a call is being started. fail_reason says why. */
+static void fail_soon(struct rpc_channel *ch, uint64_t wait_ms)
 {
-    snprintf(ch->fail_reason, sizeof(ch->fail_reason), "%s", reason);
-    timers_set(&ch->loop->h2.timers, &ch->fail, clock_ms());
+    timers_set(&ch->loop->h2.timers, &ch->fail, clock_ms() + wait_ms);
 }
 
 /* The current connection takes no new calls. */
@@ -338,6 +368,7 @@ static void on_up(struct h2 *h2)
 }
 
 static void connect_if_needed(struct rpc_channel *ch);
+static bool try_next_address(struct rpc_channel *ch);
 
 static void on_goaway(struct h2 *h2)
 {
@@ -358,14 +389,15 @@ static void on_lost(struct h2 *h2, const char *reason)
     struct channel_connection *connection = h2_owner(h2);
     struct rpc_channel *ch = connection->channel;
     bool current = ch->current == connection;
-    uint64_t attempt = ch->attempt;
 
     LIST_REMOVE(connection, link);
     free(connection);
-    if (current) {
-        ch->attempt++;
-        retire(ch, reason);
-        fail_waiting(ch, attempt, reason);
+    if (!current) {
+        return;
+    }
+    ch->current = NULL;
+    if (ch->up || !try_next_address(ch)) {
+        fail_attempt(ch, reason);
     }
 }
 
@@ -380,7 +412,7 @@ static const struct h2_events events = {
     .on_lost = on_lost,
 };
 
-static void add_connection(struct rpc_channel *ch, evutil_socket_t fd)
+void channel_adopt(struct rpc_channel *ch, evutil_socket_t fd)
 {
     struct channel_connection *connection = mem_alloc(1, sizeof(*connection));
     const struct rpc_limits *limits = &ch->config.limits;
@@ -401,25 +433,79 @@ static void add_connection(struct rpc_channel *ch, evutil_socket_t fd)
     ch->current = connection;
 }
 
+/* False: there is none left that a connection could be begun to. */
+static bool try_next_address(struct rpc_channel *ch)
+{
+    while (ch->next != NULL) {
+        evutil_socket_t fd;
+        int error = net_connect(ch->next, &fd);
+
+        ch->next = ch->next->ai_next;
+        if (error == 0) {
+            channel_adopt(ch, fd);
+            return true;
+        }
+        snprintf(ch->fail_reason, sizeof(ch->fail_reason), "%s",
+                 strerror(error));
+    }
+    return false;
+}
+
+static void use_addresses(struct rpc_channel *ch, struct addrinfo *addresses)
+{
+    forget_addresses(ch);
+    ch->addresses = ch->next = addresses;
+    if (!try_next_address(ch)) {
+        fail_soon(ch, 0);
+    }
+}
+
+static void on_lookup(void *context, int error, struct addrinfo *result)
+{
+    struct rpc_channel *ch = context;
+
+    ch->lookup = NULL;
+    timers_cancel(&ch->loop->h2.timers, &ch->fail);
+    if (error == 0) {
+        use_addresses(ch, result);
+    } else {
+        snprintf(ch->fail_reason, sizeof(ch->fail_reason),
+                 "the name lookup failed");
+        fail_soon(ch, 0);
+    }
+}
+
+static void look_up(struct rpc_channel *ch)
+{
+    ch->lookup = lookup_start(rpc_loop_base(ch->loop), ch->config.address,
+                              on_lookup, ch);
+    snprintf(ch->fail_reason, sizeof(ch->fail_reason), "%s",
+             ch->lookup != NULL ? "the name lookup timed out"
+                                : "the name lookup could not be started");
+    if (ch->lookup == NULL || ch->config.connect_timeout_ms > 0) {
+        fail_soon(ch, ch->lookup != NULL ? ch->config.connect_timeout_ms : 0);
+    }
+}
+
 static void connect_if_needed(struct rpc_channel *ch)
 {
     struct addrinfo *ai;
-    evutil_socket_t fd;
     int error;
 
-    if (ch->current != NULL || ch->fail.place != 0) {
+    if (ch->freeing || ch->current != NULL || ch->lookup != NULL ||
+        ch->fail.place != 0) {
         return; /* one is opening, or the last failure is to be told first */
     }
-    error = net_resolve(ch->config.address, false, &ai);
+    error = net_resolve(ch->config.address, NET_NUMERIC, &ai);
     if (error == 0) {
-        error = net_connect(ai, &fd);
-    }
-    if (error == 0) {
-        add_connection(ch, fd);
+        use_addresses(ch, ai);
+    } else if (error == EADDRNOTAVAIL) {
+        look_up(ch);
     } else {
-        connect_failed(ch, strerror(error));
+        snprintf(ch->fail_reason, sizeof(ch->fail_reason), "bad address: %s",
+                 strerror(error));
+        fail_soon(ch, 0);
     }
-    net_free(ai);
 }
 
 /* Give waiting calls to the connection, as many as it takes. */
@@ -466,7 +552,6 @@ void rpc_channel_free(struct rpc_channel *ch)
     }
     ch->freeing = true;
     ch->up = false;
-    ch->current = NULL;
     while ((connection = LIST_FIRST(&ch->connections)) != NULL) {
         h2_free(connection->h2);
         LIST_REMOVE(connection, link);
@@ -474,6 +559,8 @@ void rpc_channel_free(struct rpc_channel *ch)
     }
     fail_waiting(ch, UINT64_MAX, "the channel was closed");
     timers_cancel(&ch->loop->h2.timers, &ch->fail);
+    stop_lookup(ch);
+    forget_addresses(ch);
     free((char *)(uintptr_t)ch->config.address);
     free(ch);
 }
@@ -521,7 +608,6 @@ struct rpc_call *rpc_call_start(struct rpc_channel *ch, const char *path,
     c->channel = ch;
     c->request_path = path;
     c->receives = response;
-    c->receives_nested = loop_message_nests(ch->loop, response);
     c->message_bytes_max = ch->config.limits.message_bytes_max;
     c->events = call_events;
     c->context = context;
@@ -533,9 +619,6 @@ struct rpc_call *rpc_call_start(struct rpc_channel *ch, const char *path,
         call_set_deadline(c, clock_ms() + timeout_ms);
     }
     wait_in(ch, c);
-    if (ch->freeing) {
-        return c; /* it ends with the channel */
-    }
     connect_if_needed(ch);
     pump(ch);
     return c;

@@ -9,23 +9,19 @@
 #ifndef PAWL_RPC_INTERNAL_H
 #define PAWL_RPC_INTERNAL_H
 
+#include <string.h>
+
 #include "proto/grpc.h"
 #include "proto/h2.h"
 #include "proto/rpc.h"
 
 TAILQ_HEAD(call_list, rpc_call);
 
-#define NESTS_KNOWN 32
-
 struct rpc_loop {
     struct h2_loop h2;
     struct call_list pool; /* calls to use again */
     size_t n_pool;
     struct arena scratch; /* a stream's message, during its handler */
-    struct {
-        const ProtobufCMessageDescriptor *type;
-        bool nests;
-    } known[NESTS_KNOWN]; /* what message_nests() said, by address */
 };
 
 struct metadata {
@@ -39,7 +35,6 @@ struct method_entry {
     void *service;
     size_t path_size;
     uint64_t hash;
-    bool nests; /* requests may contain themselves: see message_is_shallow() */
 };
 
 /*
@@ -56,7 +51,6 @@ struct rpc_call {
     TAILQ_ENTRY(rpc_call) link; /* pool, or the channel's waiting calls */
     bool over;                  /* the owner got or gave the last word */
     const ProtobufCMessageDescriptor *receives;
-    bool receives_nested;
     size_t message_bytes_max; /* to receive */
     struct timer deadline;
     uint64_t deadline_ms;
@@ -113,10 +107,17 @@ void server_call_abort(struct rpc_call *c, enum grpc_code code,
 void server_call_deadline(struct rpc_call *c);
 void server_call_send_headers(struct rpc_call *c);
 
+/* A connection that came in, by a listener or otherwise. Takes fd. */
+void server_accept(struct rpc_server *s, evutil_socket_t fd,
+                   const struct sockaddr *address);
+
 /* rpc_channel.c: likewise. */
 void channel_call_deliver(struct rpc_call *c, const uint8_t *data, size_t size);
 void channel_call_abort(struct rpc_call *c, enum grpc_code code,
                         const char *text);
+
+/* The channel has none; fd is connecting, or connected. Takes fd. */
+void channel_adopt(struct rpc_channel *ch, evutil_socket_t fd);
 
 /*
  * Decode. NULL: not a message of that type. Lives in the arena.
@@ -124,20 +125,20 @@ void channel_call_abort(struct rpc_call *c, enum grpc_code code,
 ProtobufCMessage *call_decode(const struct rpc_call *c, struct arena *a,
                               const uint8_t *data, size_t size);
 
-/* True if messages of this type can contain themselves. */
-bool message_nests(const ProtobufCMessageDescriptor *type);
-/* The same, remembered. */
-bool loop_message_nests(struct rpc_loop *l,
-                        const ProtobufCMessageDescriptor *type);
 /*
  * protobuf-c unpacks nested messages by recursion, so two bytes a level from
- * a client would run the stack out. True if the nesting is sane.
+ * a client would run the stack out. And it takes an overlong tag of field
+ * number 0, but packs it as a short one, which it refuses to read: such a
+ * message, put into the log, could never be applied. False if the input has
+ * either; what is malformed otherwise is left to the decoder.
  */
-bool message_is_shallow(const ProtobufCMessageDescriptor *type,
-                        const uint8_t *data, size_t size);
+bool message_is_sane(const ProtobufCMessageDescriptor *type,
+                     const uint8_t *data, size_t size);
 
 #define SLICE_LITERAL(s) ((struct slice){(const uint8_t *)(s), sizeof(s) - 1})
-bool slice_is(struct slice a, const char *text);
+/* A comparison with a literal, which the compiler makes a few instructions. */
+#define SLICE_IS(a, s)                                                         \
+    ((a).size == sizeof(s) - 1 && memcmp((a).data, s, sizeof(s) - 1) == 0)
 struct slice slice_of(const char *text);
 
 #endif

@@ -126,7 +126,6 @@ void rpc_server_add(struct rpc_server *s, const struct rpc_method *methods,
             .service = service,
             .path_size = path.size,
             .hash = hash,
-            .nests = message_nests(methods[i].request),
         };
         s->n_methods++;
     }
@@ -368,7 +367,7 @@ static void take_content_type(struct rpc_call *c, struct slice value)
     if (end != NULL) {
         value.size = (size_t)(end - value.data);
     }
-    c->content_type = slice_is(value, "application/grpc")
+    c->content_type = SLICE_IS(value, "application/grpc")
                           ? SLICE_LITERAL("application/grpc")
                           : keep(c, value);
 }
@@ -388,7 +387,7 @@ static void take_timeout(struct rpc_call *c, struct slice value)
 
 static void take_method(struct rpc_call *c, struct slice value)
 {
-    c->is_post = slice_is(value, "POST");
+    c->is_post = SLICE_IS(value, "POST");
     if (!c->is_post) {
         set_bad(c, 405,
                 arena_printf(&c->arena,
@@ -401,22 +400,12 @@ static void take_method(struct rpc_call *c, struct slice value)
 /* What HTTP and gRPC keep for themselves: not metadata. */
 static bool is_reserved(struct slice name)
 {
-    static const char *const names[] = {
-        "te",
-        "user-agent",
-        "grpc-accept-encoding",
-        "accept-encoding",
-        "content-length",
-        "grpc-message-type",
-        "grpc-encoding",
-    };
-
-    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
-        if (slice_is(name, names[i])) {
-            return true;
-        }
-    }
-    return name.size > 0 && name.data[0] == ':';
+    return name.data[0] == ':' || SLICE_IS(name, "te") ||
+           SLICE_IS(name, "user-agent") || SLICE_IS(name, "grpc-encoding") ||
+           SLICE_IS(name, "grpc-accept-encoding") ||
+           SLICE_IS(name, "accept-encoding") ||
+           SLICE_IS(name, "content-length") ||
+           SLICE_IS(name, "grpc-message-type");
 }
 
 static void on_header(struct h2_stream *stream, struct slice name,
@@ -427,18 +416,18 @@ static void on_header(struct h2_stream *stream, struct slice name,
     if (c->receives != NULL || c->over) {
         return; /* trailers of a request mean nothing */
     }
-    if (slice_is(name, ":path")) {
+    if (SLICE_IS(name, ":path")) {
         take_path(c, value);
-    } else if (slice_is(name, ":method")) {
+    } else if (SLICE_IS(name, ":method")) {
         take_method(c, value);
-    } else if (slice_is(name, "content-type")) {
+    } else if (SLICE_IS(name, "content-type")) {
         take_content_type(c, value);
-    } else if (slice_is(name, "grpc-timeout")) {
+    } else if (SLICE_IS(name, "grpc-timeout")) {
         take_timeout(c, value);
-    } else if (slice_is(name, "grpc-encoding") &&
-               !slice_is(value, "identity")) {
+    } else if (SLICE_IS(name, "grpc-encoding") &&
+               !SLICE_IS(value, "identity")) {
         c->encoding = keep(c, value);
-    } else if (!is_reserved(name)) {
+    } else if (name.size > 0 && !is_reserved(name)) {
         add_metadata(c, name, value);
     }
 }
@@ -552,7 +541,6 @@ static void on_headers(struct h2_stream *stream, bool trailers)
     }
     m = c->entry->method;
     c->receives = m->request;
-    c->receives_nested = c->entry->nests;
     if (c->deadline_ms != 0) {
         call_set_deadline(c, c->deadline_ms);
     }
@@ -708,8 +696,8 @@ static const struct h2_events events = {
     .on_lost = on_lost,
 };
 
-static void accept_connection(struct rpc_server *s, evutil_socket_t fd,
-                              const struct sockaddr *address)
+void server_accept(struct rpc_server *s, evutil_socket_t fd,
+                   const struct sockaddr *address)
 {
     struct server_connection *connection;
     struct h2_config config = {
@@ -744,7 +732,7 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd,
 
     (void)ev;
     (void)size;
-    accept_connection(l->server, fd, address);
+    server_accept(l->server, fd, address);
 }
 
 /* Level-triggered, a listener that cannot accept would spin. */
@@ -827,7 +815,7 @@ static int listen_on(struct rpc_server *s, const struct addrinfo *ai, int *port)
 int rpc_server_listen(struct rpc_server *s, const char *address, int *port)
 {
     struct addrinfo *ai = NULL;
-    int error = net_resolve(address, true, &ai);
+    int error = net_resolve(address, NET_LISTEN, &ai);
 
     if (error == 0) {
         error = listen_on(s, ai, port);

@@ -194,7 +194,9 @@ struct raft_start {
     raft_index last_applied; /* the state machine already holds these */
 };
 
-/* Never NULL. config and start are copied. The member starts as a follower. */
+/* Never NULL. config and start are copied. The member starts as a follower; a
+ * sole voter stands for election in the first raft_ready() that finds all that
+ * is known to be committed applied, without waiting for a timer. */
 struct raft *raft_new(const struct raft_config *config,
                       const struct raft_start *start);
 void raft_free_all(struct raft *r); /* NULL is fine */
@@ -206,6 +208,8 @@ void raft_tick(struct raft *r);
 
 /*
  * A message arrived. Borrowed for the call, entries and their data as well.
+ * Votes, appends and heartbeats may come from servers that our configuration
+ * does not name: it may be older than theirs (4.1).
  * RAFT_BAD_MESSAGE: dropped, nothing changed; worth a line in the log.
  */
 enum raft_status raft_step(struct raft *r, const struct raft_message *m);
@@ -217,6 +221,7 @@ enum raft_status raft_step(struct raft *r, const struct raft_message *m);
  * term is raft_term_now(). The command has taken effect once raft_ready()
  * hands out that index as committed with the same term, which may never
  * happen; once another term's entry is handed out at that index, it never will.
+ * A command above uncommitted_bytes_max is taken when nothing else is waiting.
  *
  * RAFT_NOT_LEADER, RAFT_BUSY: nothing was appended, *index is untouched
  */
@@ -226,9 +231,10 @@ enum raft_status raft_propose(struct raft *r, const void *data, size_t size,
 /*
  * Ask for a read index (6.4): rd.reads answers later, with the same context.
  * Works on any member: a follower asks its leader. Contexts must not repeat
- * in the life of this struct raft; ask again with a new one when no answer
- * came (a message may be lost). Batch: one call may stand for any number of
- * reads that arrived before it.
+ * in the life of this struct raft. Every read that got RAFT_OK is answered
+ * once: with ok = false after one election timeout at the latest, as messages
+ * may be lost, or when leadership moves; ask again then. Batch: one call may
+ * stand for any number of reads that arrived before it.
  *
  * RAFT_NOT_READY: no leader known
  */

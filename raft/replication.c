@@ -256,8 +256,12 @@ void replication_fill(struct raft *r)
 /* To all when it is time; to the voters as soon as a read waits for them. */
 void replication_heartbeats(struct raft *r)
 {
-    raft_index all_match = replication_all_match(r);
+    raft_index all_match;
 
+    if (!r->heartbeat_due && !r->round_due) {
+        return;
+    }
+    all_match = replication_all_match(r);
     for (size_t i = 0; i < r->n_progress; i++) {
         const struct progress *p = &r->progress[i];
         bool is_voter = raft_members(r)->servers[i].role == RAFT_VOTER;

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -419,6 +420,17 @@ static void *run(void *context)
     return NULL;
 }
 
+/* No signal is for this thread. */
+static void start_thread(struct fake *f)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    ck_assert_int_eq(pthread_create(&f->thread, NULL, run, f), 0);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 void fake_start(struct fake *f)
 {
     *f = (struct fake){.ttl_s = 60};
@@ -430,7 +442,7 @@ void fake_start(struct fake *f)
     event_add(f->stop_event, NULL);
     serve(f);
     snprintf(f->address, sizeof(f->address), "127.0.0.1:%d", f->port);
-    ck_assert_int_eq(pthread_create(&f->thread, NULL, run, f), 0);
+    start_thread(f);
 }
 
 void fake_stop(struct fake *f)

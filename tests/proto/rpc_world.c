@@ -180,7 +180,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 
 void world_init(struct world *w)
 {
-    struct timeval often = {0, 20000}; /* so that a round ends */
+    struct timeval often = {0, 2000}; /* so that a round ends */
 
     *w = (struct world){.base = event_base_new()};
     w->loop = rpc_loop_new(w->base);

@@ -552,8 +552,9 @@ END_TEST
 
 START_TEST(bad_address_fails_calls_later)
 {
-    static const char *const rows[] = {"nonsense", "127.0.0.1:", "[::1",
-                                       "127.0.0.1:http", "256.1.1.1.1:1"};
+    static const char *const rows[] = {"nonsense", "127.0.0.1:",
+                                       "127.0.0.1:http", "127.0.0.1:65536",
+                                       "no host has a space:1"};
     struct rpc_channel *good = w.channel;
     struct rpc_call *c;
 
@@ -566,6 +567,38 @@ START_TEST(bad_address_fails_calls_later)
     ck_assert(!r.maybe_processed);
     rpc_channel_free(w.channel);
     w.channel = good;
+}
+END_TEST
+
+/* It may be ::1 first, where nobody listens: then the next one is tried. */
+START_TEST(name_is_looked_up_and_its_addresses_tried)
+{
+    struct rpc_channel *by_number = w.channel;
+    char address[32];
+
+    snprintf(address, sizeof(address), "localhost:%d", w.port);
+    w.channel = world_channel(&w, address);
+    world_unary(&w, &r, "/test.T/Echo", "x", 0);
+    ck_assert_int_eq(r.code, GRPC_OK);
+    ck_assert_int_eq(w.n_up, 1);
+    ck_assert_int_eq(w.n_down, 0);
+    rpc_channel_free(w.channel);
+    w.channel = by_number;
+}
+END_TEST
+
+START_TEST(lookup_under_way_does_not_outlive_its_channel)
+{
+    struct rpc_channel *by_number = w.channel;
+
+    w.channel = world_channel(&w, "localhost:1");
+    world_call(&w, &r, "/test.T/Echo", 0);
+    rpc_channel_free(w.channel);
+    ck_assert_int_eq(r.code, GRPC_CANCELLED);
+    w.channel = by_number;
+    for (int i = 0; i < 10; i++) {
+        world_round(&w);
+    }
 }
 END_TEST
 
@@ -821,6 +854,8 @@ int main(void)
     tcase_add_test(tc, call_in_flight_is_unavailable_and_maybe_processed);
     tcase_add_test(tc, refused_connection_fails_calls_as_never_processed);
     tcase_add_loop_test(tc, bad_address_fails_calls_later, 0, 5);
+    tcase_add_test(tc, name_is_looked_up_and_its_addresses_tried);
+    tcase_add_test(tc, lookup_under_way_does_not_outlive_its_channel);
     tcase_add_test(tc, next_call_connects_again_even_from_on_close);
     tcase_add_test(tc, freeing_the_channel_cancels_calls);
     tcase_add_test(tc, drain_lets_open_calls_finish_and_turns_new_ones_away);

@@ -20,6 +20,7 @@ struct world {
     struct rng rng;
     unsigned loss, duplication; /* per cent */
     unsigned ticks;             /* per cent: how fast timers run */
+    unsigned syncs;             /* per cent: how fast disks are */
     unsigned fault;             /* one step in this many is a fault */
     unsigned n_proposed;
 };
@@ -178,7 +179,7 @@ static void step(struct world *w)
         break;
     case 3:
     case 4:
-        if (!s->disk.held) {
+        if (!s->disk.held && chance(w, w->syncs)) {
             cluster_sync(w->c, s, 1 + rng_below(&w->rng, 3));
         }
         break;
@@ -261,6 +262,7 @@ static void run(uint64_t seed)
     w.loss = (unsigned)rng_below(&w.rng, 20);
     w.duplication = (unsigned)rng_below(&w.rng, 50);
     w.fault = 50 + (unsigned)rng_below(&w.rng, 2000);
+    w.syncs = rng_below(&w.rng, 2) == 0 ? 100 : 3;
     w.ticks = 5 + (unsigned)rng_below(&w.rng, 96);
     w.c = cluster_new(&o);
     for (unsigned i = 0; i < STEPS; i++) {

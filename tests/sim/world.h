@@ -39,6 +39,7 @@ struct world {
     struct client clients[CLIENTS_MAX];
     uint64_t next_context; /* of reads */
     bool is_calm;          /* faults are over */
+    bool is_quiet;         /* clients begin nothing new */
     uint64_t calm_write;   /* its commit proves that the cluster lives */
     struct world_figures figures;
 };
