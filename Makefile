@@ -201,11 +201,11 @@ $(B)/tests/e2e/test_%: $(B)/tests/e2e/test_%.o $(call test_helpers,e2e) $(PROTO_
 	$(LINK) $(CHECK_LIBS)
 $(B)/tests/bench/test_%: $(B)/tests/bench/test_%.o $(call test_helpers,bench) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
-# tests/fuzz/main.c replays files; with CC=clang SAN=-fsanitize=fuzzer,address
+# tests/fuzz/replay.c runs kept inputs; with CC=clang SAN=-fsanitize=fuzzer,address
 # the fuzzer's own main takes its place.
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o \
-		$(if $(findstring fuzzer,$(SAN)),,$(B)/tests/fuzz/main.o) \
-		$(call test_helpers,fuzz) $(SERVER_A) $(CLIENT_A) $(RAFT_A) $(PROTO_A)
+		$(if $(findstring fuzzer,$(SAN)),,$(B)/tests/fuzz/replay.o) \
+		$(SERVER_A) $(CLIENT_A) $(RAFT_A) $(PROTO_A)
 	$(LINK)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
