@@ -239,9 +239,10 @@ $(B)/%.h.ok: %.h $(B)/flags | $(GEN_H)
 
 # What is installed must do without our flags and directories, and for C++.
 $(B)/pawl.h.alone.ok: client/pawl.h
-	@$(CC) -std=c99 -Wall -Wextra -pedantic -Werror -fsyntax-only -x c $<
-	@if command -v $(CXX) >/dev/null; then \
-		$(CXX) -Wall -Wextra -pedantic -Werror -fsyntax-only -x c++ $<; fi
+	@echo '#include "client/pawl.h"' | \
+		$(CC) -std=c99 -Wall -Wextra -pedantic -Werror -fsyntax-only -x c -
+	@if command -v $(CXX) >/dev/null; then echo '#include "client/pawl.h"' | \
+		$(CXX) -Wall -Wextra -pedantic -Werror -fsyntax-only -x c++ -; fi
 	@touch $@
 
 check-sim: $(SIM) ## simulated clusters; SEED=0x5eed RUNS=1: one of them again
