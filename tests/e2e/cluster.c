@@ -538,11 +538,23 @@ static bool is_settled(struct cluster *c)
     return true;
 }
 
+/* Answered once the leader knows what was committed before its term. */
+static bool reads(struct cluster *c, size_t i)
+{
+    struct client *client = client_new(c->members[i].address);
+    struct answer a = client_get(client, "settled?", 0, false);
+    bool ok = a.code == GRPC_OK;
+
+    answer_release(&a);
+    client_free(client);
+    return ok;
+}
+
 void cluster_settle(struct cluster *c)
 {
     uint64_t deadline_ms = clock_ms() + PATIENCE_MS;
 
-    while (!is_settled(c)) {
+    while (!reads(c, 0) || !is_settled(c)) {
         check_alive(c);
         ck_assert_msg(clock_ms() < deadline_ms, "members do not catch up");
         short_pause();

@@ -288,6 +288,12 @@ static struct answer page_of(struct writers *w, struct client *c, size_t i,
     return a;
 }
 
+static bool same_bytes(ProtobufCBinaryData a, ProtobufCBinaryData b)
+{
+    return slice_equal((struct slice){a.data, a.len},
+                       (struct slice){b.data, b.len});
+}
+
 static bool same_page(const struct answer *a, const struct answer *b)
 {
     if (a->code != GRPC_OK || b->code != GRPC_OK ||
@@ -300,9 +306,7 @@ static bool same_page(const struct answer *a, const struct answer *b)
         if (x->mod_revision != y->mod_revision ||
             x->create_revision != y->create_revision ||
             x->version != y->version || x->lease != y->lease ||
-            x->key.len != y->key.len || x->value.len != y->value.len ||
-            memcmp(x->key.data, y->key.data, x->key.len) != 0 ||
-            memcmp(x->value.data, y->value.data, x->value.len) != 0) {
+            !same_bytes(x->key, y->key) || !same_bytes(x->value, y->value)) {
             return false;
         }
     }
