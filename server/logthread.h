@@ -17,10 +17,9 @@
 struct logthread;
 
 /* on_stable: main thread, with the number of the newest synced batch. */
-struct logthread *logthread_new(struct event_base *base, struct store *store,
-                                void (*on_stable)(void *context,
-                                                  uint64_t batch),
-                                void *context);
+struct logthread *
+logthread_new(struct event_base *base, struct store *store,
+              void (*on_stable)(void *context, uint64_t batch), void *context);
 /* rd.batch != 0. What rd.entries points to stays good until on_stable. */
 void logthread_append(struct logthread *t, const struct raft_ready *rd);
 /* Delete entries up to index; configuration, as of index, is copied. */

@@ -64,7 +64,8 @@ struct node *node_new(const struct node_config *config,
                       const struct raft_start *start, struct applier *applier);
 void node_free(struct node *n);
 
-/* ---- inputs --------------------------------------------------------------- */
+/* ---- inputs ---------------------------------------------------------------
+ */
 
 void node_tick(struct node *n); /* every tick_ms */
 enum raft_status node_step(struct node *n, const struct raft_message *m);
@@ -80,7 +81,8 @@ void node_round(struct node *n);
 /* Hand all applied changes to the state thread now (at shutdown). */
 void node_flush_state(struct node *n);
 
-/* ---- writes --------------------------------------------------------------- */
+/* ---- writes ---------------------------------------------------------------
+ */
 
 /*
  * A change to the state machine. It is proposed here or sent to the leader,
@@ -114,7 +116,8 @@ void node_propose(struct node *n, struct node_proposal *p,
 /* done will not be called; the change may take effect all the same. */
 void node_forget(struct node *n, struct node_proposal *p);
 
-/* ---- reads ---------------------------------------------------------------- */
+/* ---- reads ----------------------------------------------------------------
+ */
 
 /*
  * A linearizable read: done(ST_OK) comes when the state machine holds all that
@@ -129,7 +132,8 @@ struct node_read {
 void node_read(struct node *n, struct node_read *r);
 void node_read_cancel(struct node_read *r);
 
-/* ---- leases: questions that only the leader's clock answers ---------------- */
+/* ---- leases: questions that only the leader's clock answers ----------------
+ */
 
 /*
  * Renew a lease, or ask how long it has left. done: ST_OK with ttl (renew: 0
@@ -152,7 +156,8 @@ struct node_lease_query {
 void node_lease_query(struct node *n, struct node_lease_query *q);
 void node_lease_cancel(struct node_lease_query *q);
 
-/* ---- questions ------------------------------------------------------------- */
+/* ---- questions -------------------------------------------------------------
+ */
 
 struct raft *node_raft(struct node *n);
 struct applier *node_applier(struct node *n);

@@ -29,11 +29,11 @@ struct options {
     size_t request_bytes_max;
     size_t log_keep_entries;
     enum log_level level;
-    bool cluster_given;       /* --initial-cluster was set by the user */
-    struct member *founders;  /* of --initial-cluster, ascending by id */
+    bool cluster_given;      /* --initial-cluster was set by the user */
+    struct member *founders; /* of --initial-cluster, ascending by id */
     size_t n_founders;
     uint64_t cluster_id;
-    uint64_t member_id;       /* ours, by --name */
+    uint64_t member_id; /* ours, by --name */
 };
 
 enum options_result { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD };

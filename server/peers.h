@@ -30,8 +30,7 @@ void peers_set_node(struct peers *p, struct node *node);
 /* Adds the Peer service to the server of the peer port. */
 void peers_serve(struct peers *p, struct rpc_server *server);
 /* Make the links those of the members, self left out. */
-void peers_set_members(struct peers *p, const struct member *members,
-                       size_t n);
+void peers_set_members(struct peers *p, const struct member *members, size_t n);
 
 /* Effects of struct node_env; context is the struct peers. */
 void peers_send(void *context, const struct raft_message *messages, size_t n);

@@ -18,7 +18,7 @@ struct service_config {
     uint64_t cluster_id;
     uint64_t member_id;
     size_t request_bytes_max;
-    unsigned election_ms; /* bounds lease TTLs from below */
+    unsigned election_ms;      /* bounds lease TTLs from below */
     const struct member *self; /* name and client URLs to publish; borrowed */
     struct statedb *statedb;   /* for its size; borrowed */
 };
@@ -29,7 +29,7 @@ struct service {
     struct node *node;
     struct applier *applier;
     struct lock_service *locks;
-    LIST_HEAD(, move_call) moves; /* svc_maintenance.c */
+    LIST_HEAD(, move_call) moves;    /* svc_maintenance.c */
     struct publication *publication; /* of our name and URLs, on its way */
 };
 
@@ -41,20 +41,19 @@ void service_serve(struct service *s, struct rpc_server *server);
 /* With node_tick(). */
 void service_tick(struct service *s);
 
-/* ---- for the svc_*.c ---------------------------------------------------------- */
+/* ---- for the svc_*.c
+ * ---------------------------------------------------------- */
 
 /* A header from the call's arena. */
-Etcdserverpb__ResponseHeader *service_header(const struct service *s,
-                                             struct rpc_call *c,
-                                             int64_t revision);
+Etcdserverpb__ResponseHeader *
+service_header(const struct service *s, struct rpc_call *c, int64_t revision);
 
 /*
  * What a request's metadata asks for before anything is done: hasleader, and
  * the fence of a guarded write (*fence stays NULL if there is none).
  */
 enum status service_check(const struct service *s, struct rpc_call *c);
-enum status service_fence(struct rpc_call *c,
-                          Pawl__Command__V1__Fence **fence);
+enum status service_fence(struct rpc_call *c, Pawl__Command__V1__Fence **fence);
 
 /* Lease TTLs are raised to 1.5 election timeouts (LEA2). */
 int64_t service_clamp_ttl(const struct service *s, int64_t ttl_s);

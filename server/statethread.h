@@ -12,8 +12,7 @@
 struct statethread;
 
 /* on_persisted: main thread; state.db holds everything up to index, synced. */
-struct statethread *statethread_new(struct event_base *base,
-                                    struct statedb *db,
+struct statethread *statethread_new(struct event_base *base, struct statedb *db,
                                     void (*on_persisted)(void *context,
                                                          raft_index index),
                                     void *context);

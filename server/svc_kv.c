@@ -1,7 +1,9 @@
 /*
  * svc_kv.c - etcdserverpb.KV.
  */
+#include "server/logger.h"
 #include "server/service.h"
+#include "server/statedb.h"
 
 /* The read itself, once the state machine may be asked. */
 static void serve_range(struct service *s, struct rpc_call *c,
@@ -13,6 +15,11 @@ static void serve_range(struct service *s, struct rpc_call *c,
     struct kv *kv = applier_kv(s->applier);
     enum status st = kv_range(kv, rq, rpc_call_arena(c), &rs);
 
+    if (statedb_fetch_error(s->config.statedb) != NULL) {
+        log_die("reading an old revision from state.db failed: %s; the "
+                "process ends so that nobody is told something wrong",
+                statedb_fetch_error(s->config.statedb));
+    }
     if (st != ST_OK) {
         rpc_call_fail(c, st);
         return;

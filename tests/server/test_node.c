@@ -45,7 +45,8 @@ struct world {
     bool cut[NODES + 1][NODES + 1]; /* from, to */
 };
 
-/* ---- effects ------------------------------------------------------------------ */
+/* ---- effects
+ * ------------------------------------------------------------------ */
 
 static uint64_t now_ms(void *context)
 {
@@ -125,7 +126,8 @@ static void members(void *context, const struct member *list, size_t n)
     ck_assert_uint_eq(n, NODES);
 }
 
-/* ---- the world ------------------------------------------------------------------ */
+/* ---- the world
+ * ------------------------------------------------------------------ */
 
 static uint8_t *founding_entry(struct raft_entry *e)
 {
@@ -212,18 +214,17 @@ static void deliver(struct world *w, const struct packet *p)
     if (p->kind == RAFT_PACKET) {
         struct raft_message m;
 
-        ck_assert(wire_decode(pawl__peer__v1__message__unpack(
-                                  &arena.allocator, p->size, p->data),
-                              &arena, &m));
+        ck_assert(wire_decode(
+            pawl__peer__v1__message__unpack(&arena.allocator, p->size, p->data),
+            &arena, &m));
         (void)node_step(n, &m); /* stale ones are refused */
     } else if (p->kind == FORWARD_PACKET) {
         node_on_forward(n, p->from,
                         pawl__peer__v1__forward__unpack(&arena.allocator,
                                                         p->size, p->data));
     } else {
-        node_on_forward_result(
-            n, pawl__peer__v1__forward_result__unpack(&arena.allocator,
-                                                      p->size, p->data));
+        node_on_forward_result(n, pawl__peer__v1__forward_result__unpack(
+                                      &arena.allocator, p->size, p->data));
     }
     arena_release(&arena);
 }
@@ -242,7 +243,8 @@ static bool world_step(struct world *w)
         }
         free(p->data);
     }
-    memmove(w->packets, w->packets + n, (w->n_packets - n) * sizeof(*w->packets));
+    memmove(w->packets, w->packets + n,
+            (w->n_packets - n) * sizeof(*w->packets));
     w->n_packets -= n;
     for (size_t i = 0; i < NODES; i++) {
         struct side *s = &w->sides[i];
@@ -319,7 +321,8 @@ static raft_id other_follower_of(raft_id leader)
     return follower_of(follower_of(leader));
 }
 
-/* ---- requests -------------------------------------------------------------------- */
+/* ---- requests
+ * -------------------------------------------------------------------- */
 
 struct write {
     struct node_proposal proposal;
@@ -418,8 +421,8 @@ static void query_done(struct node_lease_query *q, enum status st,
 static void start_renew(struct world *w, raft_id at, struct query *out,
                         int64_t id)
 {
-    *out = (struct query){
-        .query = {.renew = true, .id = id, .done = query_done}};
+    *out =
+        (struct query){.query = {.renew = true, .id = id, .done = query_done}};
     node_lease_query(w->sides[at - 1].node, &out->query);
 }
 
@@ -428,9 +431,8 @@ static int64_t version_of(const struct world *w, raft_id at, const char *key)
     struct kv_change pair;
     struct slice k = {(const uint8_t *)key, strlen(key)};
 
-    return kv_get(applier_kv(w->sides[at - 1].applier), k, &pair)
-               ? pair.version
-               : 0;
+    return kv_get(applier_kv(w->sides[at - 1].applier), k, &pair) ? pair.version
+                                                                  : 0;
 }
 
 static bool has_lease(const struct world *w, raft_id at, int64_t id)
@@ -438,7 +440,8 @@ static bool has_lease(const struct world *w, raft_id at, int64_t id)
     return lease_exists(applier_leases(w->sides[at - 1].applier), id);
 }
 
-/* ---- tests ------------------------------------------------------------------------- */
+/* ---- tests
+ * ------------------------------------------------------------------------- */
 
 START_TEST(any_member_takes_writes_and_reads)
 {
@@ -658,7 +661,7 @@ START_TEST(I1_deposed_leader_cannot_end_or_renew_a_lease)
     ck_assert_uint_ne(next, 0);
     ck_assert_uint_ne(next, leader);
     ck_assert_int_eq(old.done, 0); /* it could not confirm its leadership */
-    for (int i = 0; i < 4; i++) { /* the owner lives at the new leader */
+    for (int i = 0; i < 4; i++) {  /* the owner lives at the new leader */
         start_renew(w, next, &new, 77);
         pass_ms(w, 2000);
         ck_assert_int_eq(new.ttl_s, 5);

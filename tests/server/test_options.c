@@ -45,11 +45,11 @@ START_TEST(ids_are_the_same_on_every_member)
 {
     struct options a, b;
 
-    ck_assert_int_eq(
-        PARSE(&a, "--name", "n1", "--initial-cluster",
-              "n1=http://127.0.0.1:1,n2=http://127.0.0.1:2",
-              "--initial-advertise-peer-urls", "http://127.0.0.1:1", ),
-        OPTIONS_RUN);
+    ck_assert_int_eq(PARSE(&a, "--name", "n1", "--initial-cluster",
+                           "n1=http://127.0.0.1:1,n2=http://127.0.0.1:2",
+                           "--initial-advertise-peer-urls",
+                           "http://127.0.0.1:1", ),
+                     OPTIONS_RUN);
     ck_assert_int_eq(
         PARSE(&b, "--name=n2",
               "--initial-cluster=n2=http://127.0.0.1:2,n1=http://127.0.0.1:1",
