@@ -645,6 +645,24 @@ START_TEST(next_call_connects_again_even_from_on_close)
 }
 END_TEST
 
+START_TEST(call_started_as_another_fails_makes_an_attempt_of_its_own)
+{
+    struct result next = {0};
+
+    rpc_server_free(w.server);
+    w.server = NULL;
+    r.in_close = call_again;
+    r.context = &next;
+    world_unary(&w, &r, "/test.T/Echo", "x", 0);
+    ck_assert(!next.closed);
+    ck_assert_int_eq(w.n_down, 1);
+    world_wait(&w, &next.closed);
+    ck_assert_int_eq(next.code, GRPC_UNAVAILABLE);
+    ck_assert_int_eq(w.n_down, 2);
+    result_release(&next);
+}
+END_TEST
+
 START_TEST(freeing_the_channel_cancels_calls)
 {
     struct result waiting = {0};
@@ -857,6 +875,8 @@ int main(void)
     tcase_add_test(tc, name_is_looked_up_and_its_addresses_tried);
     tcase_add_test(tc, lookup_under_way_does_not_outlive_its_channel);
     tcase_add_test(tc, next_call_connects_again_even_from_on_close);
+    tcase_add_test(tc,
+                   call_started_as_another_fails_makes_an_attempt_of_its_own);
     tcase_add_test(tc, freeing_the_channel_cancels_calls);
     tcase_add_test(tc, drain_lets_open_calls_finish_and_turns_new_ones_away);
     tcase_add_test(tc, drain_without_connections_is_done_at_once);
