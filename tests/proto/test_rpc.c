@@ -503,6 +503,20 @@ START_TEST(handler_may_finish_inside_on_message)
 }
 END_TEST
 
+static void flush_inside(struct world *world, struct rpc_call *c)
+{
+    (void)c;
+    rpc_loop_flush(world->loop);
+}
+
+START_TEST(flush_inside_a_handler_waits)
+{
+    w.in_message = flush_inside;
+    world_unary(&w, &r, "/test.T/Echo", "x", 0);
+    ck_assert_int_eq(r.code, GRPC_OK);
+}
+END_TEST
+
 START_TEST(server_may_finish_a_held_call_later)
 {
     struct rpc_call *c = world_call(&w, &r, "/test.T/Hold", 0);
@@ -868,6 +882,7 @@ int main(void)
     tcase_add_test(tc, call_may_cancel_itself_inside_on_message);
     tcase_add_test(tc, call_may_cancel_another_inside_on_message);
     tcase_add_test(tc, handler_may_finish_inside_on_message);
+    tcase_add_test(tc, flush_inside_a_handler_waits);
     tcase_add_test(tc, server_may_finish_a_held_call_later);
     tcase_add_test(tc, call_in_flight_is_unavailable_and_maybe_processed);
     tcase_add_test(tc, refused_connection_fails_calls_as_never_processed);
