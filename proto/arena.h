@@ -14,8 +14,8 @@
 struct arena_block;
 
 struct arena {
-    struct arena_block *blocks; /* newest first */
-    unsigned char *next, *end;  /* free space in the newest block */
+    struct arena_block *blocks;   /* newest first */
+    unsigned char *next, *end;    /* free space in the newest block */
     ProtobufCAllocator allocator; /* for protobuf_c_message_unpack(); its
                                      frees do nothing */
     size_t allocator_left;        /* bytes until it returns NULL */

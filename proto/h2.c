@@ -285,11 +285,16 @@ void h2_loop_flush(struct h2_loop *l)
 {
     struct h2 *c;
 
+    if (l->busy) {
+        return; /* from within a handler */
+    }
+    l->busy = true;
     while ((c = TAILQ_FIRST(&l->dirty)) != NULL) {
         TAILQ_REMOVE(&l->dirty, c, dirty_link);
         c->dirty = false;
         flush(c);
     }
+    l->busy = false;
 }
 
 /* ---- streams --------------------------------------------------------- */
@@ -923,7 +928,9 @@ static bool feed(struct h2 *c, const uint8_t *data, size_t size)
             hold_input(c, data, size);
             break;
         }
+        c->loop->busy = true;
         n = nghttp2_session_mem_recv(c->session, data, slice);
+        c->loop->busy = false;
         if (n < 0) {
             say_last_words(c);
             lose(c, nghttp2_strerror((int)n));
@@ -1051,7 +1058,8 @@ static void on_timer(struct timer *t)
         finish_drain(c);
         mark_dirty(c);
     }
-    if (silent_ms < c->config.ping_interval_ms) {
+    if (c->config.ping_interval_ms == 0 ||
+        silent_ms < c->config.ping_interval_ms) {
         start_keepalive(c);
         return;
     }

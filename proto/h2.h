@@ -31,6 +31,7 @@ struct h2_loop {
     struct h2_list dirty;              /* have output, or must be closed */
     uint8_t *read_buffer;              /* used during one wake-up at a time */
     uint8_t *write_buffer;             /* used during one flush at a time */
+    bool busy;                         /* inside nghttp2: a flush must wait */
     struct pool pool;                  /* what nghttp2 allocates */
     void *callbacks, *option, *memory; /* nghttp2's */
 };

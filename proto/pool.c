@@ -11,7 +11,8 @@
 
 #define STEP ((size_t)32) /* between size classes */
 #define LARGEST (STEP * (POOL_CLASSES - 1))
-#define KEPT_MAX (4096 * POOL_KEEPS) /* blocks of a class: some 100 KiB to 4 MiB */
+#define KEPT_MAX                                                               \
+    (4096 * POOL_KEEPS) /* blocks of a class: some 100 KiB to 4 MiB */
 
 struct pool_block {
     union {

@@ -142,7 +142,8 @@ void rpc_call_reply(struct rpc_call *c, const ProtobufCMessage *m);
  */
 void rpc_call_finish(struct rpc_call *c, enum grpc_code code,
                      const char *message);
-void rpc_call_fail(struct rpc_call *c, enum status st); /* finish by the table */
+void rpc_call_fail(struct rpc_call *c,
+                   enum status st); /* finish by the table */
 
 /* ---- client ------------------------------------------------------------ */
 

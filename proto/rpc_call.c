@@ -116,11 +116,15 @@ void call_set_deadline(struct rpc_call *c, uint64_t deadline_ms)
 ProtobufCMessage *call_decode(const struct rpc_call *c, struct arena *a,
                               const uint8_t *data, size_t size)
 {
+    ProtobufCMessage *message;
+
     if (!message_is_sane(c->receives, data, size)) {
         return NULL;
     }
     arena_limit_allocator(a, DECODE_BYTES + DECODE_FACTOR * size);
-    return protobuf_c_message_unpack(c->receives, &a->allocator, size, data);
+    message = protobuf_c_message_unpack(c->receives, &a->allocator, size, data);
+    arena_limit_allocator(a, SIZE_MAX); /* what the owner does is its affair */
+    return message;
 }
 
 static void deliver(struct rpc_call *c, const uint8_t *data, size_t size)

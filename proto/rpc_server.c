@@ -472,8 +472,7 @@ static bool knows_service(const struct rpc_server *s, struct slice prefix)
         const struct rpc_method *m = s->methods[i].method;
 
         if (m != NULL && strlen(m->path) > prefix.size &&
-            memcmp(m->path, prefix.data, prefix.size) == 0 &&
-            strchr(m->path + prefix.size, '/') == NULL) {
+            memcmp(m->path, prefix.data, prefix.size) == 0) {
             return true;
         }
     }

@@ -108,14 +108,15 @@ static void on_close(struct rpc_call *c, enum grpc_code code, const char *text,
                      bool maybe)
 {
     (void)maybe;
+    if (client_stop) {
+        return;
+    }
     if (code != GRPC_OK) {
         fprintf(stderr, "%s: %s\n", grpc_code_name((int)code), text);
         exit(1);
     }
     n_done++;
-    if (!client_stop) {
-        start_one(rpc_call_context(c));
-    }
+    start_one(rpc_call_context(c));
 }
 
 static const struct rpc_call_events call_events = {.on_close = on_close};
@@ -169,7 +170,11 @@ static void run_client(size_t n_connections, size_t n_streams, size_t seconds)
     printf("%zu x %zu: %.1f k/s, client %.2f us CPU each, ", n_connections,
            n_streams, (double)n_done * 1e3 / (double)(end - start),
            (double)cpu / 1e3 / (double)n_done);
-    /* The process ends here: calls in flight end with it. */
+    for (size_t i = 0; i < n_connections; i++) {
+        rpc_channel_free(channels[i]);
+    }
+    rpc_loop_free(loop);
+    event_base_free(base);
     free(channels);
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "proto/grpc.h"
+#include "proto/net.h"
 
 struct raw_stream *raw_stream(struct raw *raw, int32_t id)
 {
@@ -135,6 +136,7 @@ void raw_connect(struct raw *raw, struct world *w)
     ck_assert_int_ge(raw->fd, 0);
     ck_assert_int_eq(
         connect(raw->fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    net_set_nodelay(raw->fd);
     ck_assert_int_eq(fcntl(raw->fd, F_SETFL, O_NONBLOCK), 0);
 }
 

@@ -503,6 +503,20 @@ START_TEST(handler_may_finish_inside_on_message)
 }
 END_TEST
 
+static void flush_inside(struct world *world, struct rpc_call *c)
+{
+    (void)c;
+    rpc_loop_flush(world->loop);
+}
+
+START_TEST(flush_inside_a_handler_waits)
+{
+    w.in_message = flush_inside;
+    world_unary(&w, &r, "/test.T/Echo", "x", 0);
+    ck_assert_int_eq(r.code, GRPC_OK);
+}
+END_TEST
+
 START_TEST(server_may_finish_a_held_call_later)
 {
     struct rpc_call *c = world_call(&w, &r, "/test.T/Hold", 0);
@@ -641,6 +655,24 @@ START_TEST(next_call_connects_again_even_from_on_close)
     ck_assert_int_eq(next.code, GRPC_OK);
     ck_assert(result_key_is(&next, "again"));
     ck_assert_int_eq(w.n_up, 2);
+    result_release(&next);
+}
+END_TEST
+
+START_TEST(call_started_as_another_fails_makes_an_attempt_of_its_own)
+{
+    struct result next = {0};
+
+    rpc_server_free(w.server);
+    w.server = NULL;
+    r.in_close = call_again;
+    r.context = &next;
+    world_unary(&w, &r, "/test.T/Echo", "x", 0);
+    ck_assert(!next.closed);
+    ck_assert_int_eq(w.n_down, 1);
+    world_wait(&w, &next.closed);
+    ck_assert_int_eq(next.code, GRPC_UNAVAILABLE);
+    ck_assert_int_eq(w.n_down, 2);
     result_release(&next);
 }
 END_TEST
@@ -850,6 +882,7 @@ int main(void)
     tcase_add_test(tc, call_may_cancel_itself_inside_on_message);
     tcase_add_test(tc, call_may_cancel_another_inside_on_message);
     tcase_add_test(tc, handler_may_finish_inside_on_message);
+    tcase_add_test(tc, flush_inside_a_handler_waits);
     tcase_add_test(tc, server_may_finish_a_held_call_later);
     tcase_add_test(tc, call_in_flight_is_unavailable_and_maybe_processed);
     tcase_add_test(tc, refused_connection_fails_calls_as_never_processed);
@@ -857,6 +890,8 @@ int main(void)
     tcase_add_test(tc, name_is_looked_up_and_its_addresses_tried);
     tcase_add_test(tc, lookup_under_way_does_not_outlive_its_channel);
     tcase_add_test(tc, next_call_connects_again_even_from_on_close);
+    tcase_add_test(tc,
+                   call_started_as_another_fails_makes_an_attempt_of_its_own);
     tcase_add_test(tc, freeing_the_channel_cancels_calls);
     tcase_add_test(tc, drain_lets_open_calls_finish_and_turns_new_ones_away);
     tcase_add_test(tc, drain_without_connections_is_done_at_once);
