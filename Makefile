@@ -25,6 +25,7 @@ SAN ?=
 WERROR ?=
 
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0.0.0)
+COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo $(VERSION))
 SONAME := libpawl.so.$(firstword $(subst ., ,$(VERSION)))
 
 # ---- what it stands on ------------------------------------------------------
@@ -120,11 +121,13 @@ ifeq ($(V),)
 say = @printf '  %-7s%s\n' $(1) $@;
 endif
 
-# Changes when the flags do, so that no object outlives its flags.
-FLAGS := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)
-$(B)/flags: FORCE
+# Files that change when what they hold does: no object outlives its flags, no
+# simulator its commit.
+$(B)/flags: HELD = $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)
+$(B)/commit: HELD = $(COMMIT)
+$(B)/flags $(B)/commit: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(FLAGS)' | cmp -s - $@ || printf '%s\n' '$(FLAGS)' >$@
+	@printf '%s\n' '$(HELD)' | cmp -s - $@ || printf '%s\n' '$(HELD)' >$@
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: proto/%.proto
 	@mkdir -p $(B)/gen
@@ -178,8 +181,8 @@ $(B)/pawl-bench: $(B)/tests/bench/main.o $(call test_helpers,bench) $(PROTO_A)
 # tests/bench/bench_x.c measures one part alone.
 $(B)/bench_%: $(B)/tests/bench/bench_%.o $(SERVER_A) $(RAFT_A) $(PROTO_A)
 	$(LINK) -lm
-COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo $(VERSION))
-$(B)/tests/sim/main.o: EXTRA_CFLAGS = -DPAWL_COMMIT='"$(COMMIT)"'
+$(B)/tests/sim/main.o: EXTRA_CFLAGS = -DPAWL_COMMIT=\"$(COMMIT)\"
+$(B)/tests/sim/main.o: $(B)/commit
 $(B)/sim: $(B)/tests/sim/main.o $(call test_helpers,sim) $(SERVER_A) $(RAFT_SLOW_A) $(PROTO_A)
 	$(LINK)
 
@@ -198,11 +201,11 @@ $(B)/tests/e2e/test_%: $(B)/tests/e2e/test_%.o $(call test_helpers,e2e) $(PROTO_
 	$(LINK) $(CHECK_LIBS)
 $(B)/tests/bench/test_%: $(B)/tests/bench/test_%.o $(call test_helpers,bench) $(PROTO_A)
 	$(LINK) $(CHECK_LIBS)
-# tests/fuzz/main.c replays files; with CC=clang SAN=-fsanitize=fuzzer,address
+# tests/fuzz/replay.c runs kept inputs; with CC=clang SAN=-fsanitize=fuzzer,address
 # the fuzzer's own main takes its place.
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o \
-		$(if $(findstring fuzzer,$(SAN)),,$(B)/tests/fuzz/main.o) \
-		$(call test_helpers,fuzz) $(SERVER_A) $(CLIENT_A) $(RAFT_A) $(PROTO_A)
+		$(if $(findstring fuzzer,$(SAN)),,$(B)/tests/fuzz/replay.o) \
+		$(SERVER_A) $(CLIENT_A) $(RAFT_A) $(PROTO_A)
 	$(LINK)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
@@ -236,9 +239,10 @@ $(B)/%.h.ok: %.h $(B)/flags | $(GEN_H)
 
 # What is installed must do without our flags and directories, and for C++.
 $(B)/pawl.h.alone.ok: client/pawl.h
-	@$(CC) -std=c99 -Wall -Wextra -pedantic -Werror -fsyntax-only -x c $<
-	@if command -v $(CXX) >/dev/null; then \
-		$(CXX) -Wall -Wextra -pedantic -Werror -fsyntax-only -x c++ $<; fi
+	@echo '#include "client/pawl.h"' | \
+		$(CC) -std=c99 -Wall -Wextra -pedantic -Werror -fsyntax-only -x c -
+	@if command -v $(CXX) >/dev/null; then echo '#include "client/pawl.h"' | \
+		$(CXX) -Wall -Wextra -pedantic -Werror -fsyntax-only -x c++ -; fi
 	@touch $@
 
 check-sim: $(SIM) ## simulated clusters; SEED=0x5eed RUNS=1: one of them again

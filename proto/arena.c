@@ -21,6 +21,8 @@ struct arena_block {
     alignas(max_align_t) unsigned char data[];
 };
 
+static void *take(struct arena *a, size_t size);
+
 static void *allocator_alloc(void *data, size_t size)
 {
     struct arena *a = data;
@@ -29,7 +31,7 @@ static void *allocator_alloc(void *data, size_t size)
         return NULL;
     }
     a->allocator_left -= size;
-    return arena_alloc(a, size);
+    return take(a, size); /* protobuf-c fills all that it asks for */
 }
 
 static void allocator_free(void *data, void *p)
@@ -85,7 +87,8 @@ static void add_block(struct arena *a)
     a->end = b->data + BLOCK_BYTES;
 }
 
-void *arena_alloc(struct arena *a, size_t size)
+/* Not zeroed. */
+static void *take(struct arena *a, size_t size)
 {
     void *p;
 
@@ -93,18 +96,23 @@ void *arena_alloc(struct arena *a, size_t size)
     size = (size + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
     if (a->next == NULL || (size_t)(a->end - a->next) < size) {
         if (size > LARGE_BYTES) {
-            return memset(alloc_large(a, size), 0, size);
+            return alloc_large(a, size);
         }
         add_block(a);
     }
     p = a->next;
     a->next += size;
-    return memset(p, 0, size);
+    return p;
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    return memset(take(a, size), 0, size);
 }
 
 void *arena_copy(struct arena *a, const void *data, size_t size)
 {
-    void *p = arena_alloc(a, size > 0 ? size : 1);
+    void *p = take(a, size > 0 ? size : 1);
 
     return size > 0 ? memcpy(p, data, size) : p;
 }

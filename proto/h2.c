@@ -2,7 +2,8 @@
  * h2.c - an HTTP/2 session on a non-blocking socket.
  *
  *   server: PREFACE --24 right bytes--> OPEN ---> gone
- *              `-----HTTP/1 request---> LINGER -> gone
+ *              |-----HTTP/1 request---> LINGER -> gone
+ *              `-----HTTP/1 request---> the owner's, if it takes such
  *   client: CONNECTING --connected----> OPEN ---> gone
  *
  * PREFACE     nothing is known of the peer yet; there is no session
@@ -167,11 +168,13 @@ static void update_pause(struct h2 *c, bool socket_is_full)
     }
 }
 
-/* A burst may pass send_bytes_max before it can be written. */
+/*
+ * A burst may pass send_bytes_max before it can be written. nghttp2 itself
+ * refuses what is beyond streams_max.
+ */
 static bool takes_requests(const struct h2 *c)
 {
-    return c->n_streams < c->config.streams_max && !c->stuck &&
-           !h2_is_overfull(c);
+    return !(c->stuck && h2_is_congested(c)) && !h2_is_overfull(c);
 }
 
 /* Pull frames out of the session. 0: there are none; -1: out of memory. */
@@ -236,7 +239,7 @@ static bool write_rest(struct h2 *c)
 
 static bool is_over(const struct h2 *c)
 {
-    return c->session != NULL && c->rest.size == 0 && !c->drain_ping &&
+    return c->session != NULL && c->rest.size == 0 &&
            !nghttp2_session_want_read(c->session) &&
            !nghttp2_session_want_write(c->session);
 }
@@ -679,6 +682,40 @@ static nghttp2_session_callbacks *new_callbacks(void)
     return cb;
 }
 
+static void *alloc_cb(size_t size, void *pool)
+{
+    return pool_alloc(pool, size);
+}
+
+static void free_cb(void *block, void *pool)
+{
+    pool_free(pool, block);
+}
+
+static void *calloc_cb(size_t n, size_t size, void *pool)
+{
+    ASSERT(size == 0 || n <= SIZE_MAX / size);
+    return memset(pool_alloc(pool, n * size), 0, n * size);
+}
+
+static void *realloc_cb(void *block, size_t size, void *pool)
+{
+    return pool_realloc(pool, block, size);
+}
+
+static nghttp2_mem *new_memory(struct pool *pool)
+{
+    nghttp2_mem *memory = mem_alloc(1, sizeof(*memory));
+
+    pool_init(pool);
+    *memory = (nghttp2_mem){.mem_user_data = pool,
+                            .malloc = alloc_cb,
+                            .free = free_cb,
+                            .calloc = calloc_cb,
+                            .realloc = realloc_cb};
+    return memory;
+}
+
 void h2_loop_init(struct h2_loop *l, struct event_base *base)
 {
     nghttp2_option *option;
@@ -689,11 +726,15 @@ void h2_loop_init(struct h2_loop *l, struct event_base *base)
     l->read_buffer = mem_alloc(READ_BYTES, 1);
     l->write_buffer = mem_alloc(WRITE_BYTES + FRAME_BYTES_MAX, 1);
     l->callbacks = new_callbacks();
+    l->memory = new_memory(&l->pool);
     if (nghttp2_option_new(&option) != 0) {
         abort();
     }
     /* We never look at priorities of closed streams. */
     nghttp2_option_set_no_closed_streams(option, 1);
+    /* gRPC's rules are checked in rpc_server.c and rpc_channel.c; HTTP's, of
+     * names and lengths of fields that we do not read, cost a tenth of all. */
+    nghttp2_option_set_no_http_messaging(option, 1);
     l->option = option;
 }
 
@@ -705,6 +746,8 @@ void h2_loop_release(struct h2_loop *l)
     free(l->write_buffer);
     nghttp2_session_callbacks_del(l->callbacks);
     nghttp2_option_del(l->option);
+    free(l->memory);
+    pool_release(&l->pool);
 }
 
 /* ---- connections ----------------------------------------------------- */
@@ -725,11 +768,11 @@ static void open_session(struct h2 *c)
 
     if (c->server) {
         n--; /* push is the client's to forbid */
-        rv = nghttp2_session_server_new2(&c->session, c->loop->callbacks, c,
-                                         c->loop->option);
+        rv = nghttp2_session_server_new3(&c->session, c->loop->callbacks, c,
+                                         c->loop->option, c->loop->memory);
     } else {
-        rv = nghttp2_session_client_new2(&c->session, c->loop->callbacks, c,
-                                         c->loop->option);
+        rv = nghttp2_session_client_new3(&c->session, c->loop->callbacks, c,
+                                         c->loop->option, c->loop->memory);
     }
     if (rv != 0 ||
         nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, n) ||
@@ -758,7 +801,9 @@ static void release(struct h2 *c)
     nghttp2_session_del(c->session);
     buffer_release(&c->rest);
     buffer_release(&c->held);
-    evutil_closesocket(c->fd);
+    if (c->fd >= 0) {
+        evutil_closesocket(c->fd);
+    }
 }
 
 static void lose(struct h2 *c, const char *reason)
@@ -774,15 +819,6 @@ void h2_free(struct h2 *c)
     free(c);
 }
 
-/* A last word to a peer that speaks something else. */
-static void refuse_http1(struct h2 *c)
-{
-    (void)socket_write(c, (const uint8_t *)http1_answer,
-                       sizeof(http1_answer) - 1);
-    (void)shutdown(c->fd, SHUT_WR);
-    c->state = H2_LINGER; /* closing now could destroy the answer under way */
-}
-
 /* A method, or as much of it as there is. */
 static bool looks_like_http1(const uint8_t *data, size_t size)
 {
@@ -792,6 +828,39 @@ static bool looks_like_http1(const uint8_t *data, size_t size)
         i++;
     }
     return i > 0 && (i == size || data[i] == ' ');
+}
+
+/* The socket goes to the owner; c is gone. */
+static void hand_over(struct h2 *c)
+{
+    evutil_socket_t fd = c->fd;
+
+    c->fd = -1;
+    c->config.events->on_http1(c, fd);
+    lose(c, "handed over");
+}
+
+/* Looks without reading: the owner wants the socket untouched. */
+static bool is_for_owner(struct h2 *c)
+{
+    uint8_t data[PREFACE_BYTES];
+    ssize_t n;
+
+    if (c->config.events->on_http1 == NULL || c->preface_seen > 0) {
+        return false;
+    }
+    n = recv(c->fd, data, sizeof(data), MSG_PEEK);
+    return n > 0 && memcmp(data, preface, (size_t)n) != 0 &&
+           looks_like_http1(data, (size_t)n);
+}
+
+/* A last word to a peer that speaks something else. */
+static void refuse_http1(struct h2 *c)
+{
+    (void)socket_write(c, (const uint8_t *)http1_answer,
+                       sizeof(http1_answer) - 1);
+    (void)shutdown(c->fd, SHUT_WR);
+    c->state = H2_LINGER; /* closing now could destroy the answer under way */
 }
 
 /*
@@ -905,6 +974,10 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     (void)what;
     if (c->held.size > 0) {
         feed_held(c);
+        return;
+    }
+    if (c->state == H2_PREFACE && is_for_owner(c)) {
+        hand_over(c);
         return;
     }
     n = socket_read(c, data, READ_BYTES);

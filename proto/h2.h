@@ -16,6 +16,7 @@
 #include <sys/queue.h>
 
 #include "proto/base.h"
+#include "proto/pool.h"
 #include "proto/timers.h"
 
 struct h2;
@@ -27,10 +28,11 @@ TAILQ_HEAD(h2_list, h2);
 struct h2_loop {
     struct event_base *base;
     struct timers timers;
-    struct h2_list dirty;     /* have output, or must be closed */
-    uint8_t *read_buffer;     /* used during one wake-up at a time */
-    uint8_t *write_buffer;    /* used during one flush at a time */
-    void *callbacks, *option; /* nghttp2's */
+    struct h2_list dirty;              /* have output, or must be closed */
+    uint8_t *read_buffer;              /* used during one wake-up at a time */
+    uint8_t *write_buffer;             /* used during one flush at a time */
+    struct pool pool;                  /* what nghttp2 allocates */
+    void *callbacks, *option, *memory; /* nghttp2's */
 };
 
 void h2_loop_init(struct h2_loop *l, struct event_base *base);
@@ -100,6 +102,11 @@ struct h2_events {
     void (*on_up)(struct h2 *c);
     /* The peer will take no new streams. */
     void (*on_goaway)(struct h2 *c);
+    /*
+     * Server, may be NULL: the peer speaks HTTP/1. fd is given, and nothing
+     * was read from it. on_lost follows.
+     */
+    void (*on_http1)(struct h2 *c, evutil_socket_t fd);
     /* The last of a connection: its streams are closed, c is gone after it. */
     void (*on_lost)(struct h2 *c, const char *reason);
 };
@@ -125,7 +132,7 @@ void h2_stream_release(struct h2_stream *s);
 struct h2_config {
     const struct h2_events *events;
     void *owner;
-    size_t streams_max;
+    size_t streams_max; /* that the peer may open */
     size_t header_bytes_max;
     size_t send_bytes_max;
     uint64_t ping_interval_ms, ping_timeout_ms;

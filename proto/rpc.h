@@ -108,6 +108,13 @@ void rpc_server_add(struct rpc_server *s, const struct rpc_method *methods,
  */
 int rpc_server_listen(struct rpc_server *s, const char *address, int *port);
 /*
+ * Hand over connections that speak HTTP/1 instead of refusing them with 400:
+ * fd is given, is non-blocking, and nothing was read from it yet.
+ */
+void rpc_server_set_http1(struct rpc_server *s,
+                          void (*on_http1)(void *context, evutil_socket_t fd),
+                          void *context);
+/*
  * Say GOAWAY on every connection, stop listening, let open calls finish;
  * on_drained is called once the last is closed (maybe at once).
  */

@@ -195,6 +195,15 @@ static size_t missing(const struct rpc_call *c)
     return GRPC_PREFIX_BYTES + n - c->in.size;
 }
 
+/* A message that has not come in whole. */
+static void keep_rest(struct rpc_call *c, const uint8_t *data, size_t size)
+{
+    buffer_append(&c->in, data, size);
+    if (c->connection != NULL) {
+        server_call_charge(c, size);
+    }
+}
+
 /*
  * Most often data is exactly one message and is decoded where it lies. What
  * does not come in whole is gathered in in, which never holds more than one
@@ -206,18 +215,18 @@ void call_receive(struct rpc_call *c, const uint8_t *data, size_t size)
         size_t n = missing(c);
 
         n = n < size ? n : size;
-        buffer_append(&c->in, data, n);
+        keep_rest(c, data, n);
         data += n;
         size -= n;
-        if (take_messages(c, c->in.data, c->in.size) > 0) {
+        if (!c->over && take_messages(c, c->in.data, c->in.size) > 0) {
             c->in.size = 0;
         }
     }
     if (!c->over && size > 0) {
         size_t used = take_messages(c, data, size);
 
-        if (!c->over) {
-            buffer_append(&c->in, data + used, size - used);
+        if (!c->over && used < size) {
+            keep_rest(c, data + used, size - used);
         }
     }
 }

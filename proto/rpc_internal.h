@@ -60,6 +60,7 @@ struct rpc_call {
     /* of a server */
     struct server_connection *connection; /* NULL: a client's call */
     const struct method_entry *entry;     /* NULL: not yet, or unknown */
+    size_t charged;                       /* to the connection */
     bool started;                         /* the handler knows of it */
     bool is_post;
     struct slice path;         /* if it is not a known method */
@@ -104,6 +105,8 @@ void call_abort(struct rpc_call *c, enum grpc_code code, const char *text);
 void server_call_deliver(struct rpc_call *c, const uint8_t *data, size_t size);
 void server_call_abort(struct rpc_call *c, enum grpc_code code,
                        const char *text);
+void server_call_charge(struct rpc_call *c, size_t size);
+void server_call_discharge(struct rpc_call *c);
 void server_call_deadline(struct rpc_call *c);
 void server_call_send_headers(struct rpc_call *c);
 

@@ -8,7 +8,7 @@
 #include "proto/rpc_internal.h"
 
 /* Kept for the next requests: about as many as are in flight under load. */
-#define POOL_MAX 1024
+#define POOL_MAX (1024 * POOL_KEEPS)
 #define POOLED_BUFFER_BYTES_MAX ((size_t)16 << 10)
 
 struct rpc_loop *rpc_loop_new(struct event_base *base)

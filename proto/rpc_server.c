@@ -16,7 +16,8 @@
 #include "proto/rpc_internal.h"
 
 #define BACKLOG 1024
-#define ACCEPT_PAUSE_MS 100 /* out of file descriptors: let some be closed */
+#define INCOMPLETE_FACTOR 32 /* times message_bytes_max, on a connection */
+#define ACCEPT_PAUSE_MS 100  /* out of file descriptors: let some be closed */
 
 struct listener {
     LIST_ENTRY(listener) link;
@@ -28,6 +29,7 @@ struct server_connection {
     TAILQ_ENTRY(server_connection) link;
     struct rpc_server *server;
     struct h2 *h2;
+    size_t charged; /* bytes of requests that are not complete */
     char peer[NET_NAME_BYTES];
 };
 
@@ -40,6 +42,8 @@ struct rpc_server {
     TAILQ_HEAD(, server_connection) connections;
     struct rpc_figures figures; /* bytes: of closed connections */
     struct timer accept_pause;
+    void (*on_http1)(void *context, evutil_socket_t fd);
+    void *http1_context;
     bool draining;
     void (*on_drained)(void *context);
     void *drain_context;
@@ -561,6 +565,29 @@ static void on_data(struct h2_stream *stream, const uint8_t *data, size_t size)
     }
 }
 
+/*
+ * What a client has sent and cannot be handled yet takes memory, on as many
+ * streams as it likes.
+ */
+void server_call_charge(struct rpc_call *c, size_t size)
+{
+    struct server_connection *connection = c->connection;
+
+    c->charged += size;
+    connection->charged += size;
+    if (connection->charged / INCOMPLETE_FACTOR >
+        connection->server->limits.message_bytes_max) {
+        call_abort(c, GRPC_RESOURCE_EXHAUSTED,
+                   "pawl: too many incomplete requests on this connection");
+    }
+}
+
+void server_call_discharge(struct rpc_call *c)
+{
+    c->connection->charged -= c->charged;
+    c->charged = 0;
+}
+
 static void fail_unmarshal(struct rpc_call *c)
 {
     call_abort(c, GRPC_INTERNAL,
@@ -574,6 +601,7 @@ void server_call_deliver(struct rpc_call *c, const uint8_t *data, size_t size)
     struct arena *scratch = &c->loop->scratch;
     ProtobufCMessage *message;
 
+    server_call_discharge(c);
     if (!m->client_streams) {
         if (c->request != NULL) {
             call_abort(c, GRPC_INTERNAL,
@@ -584,6 +612,8 @@ void server_call_deliver(struct rpc_call *c, const uint8_t *data, size_t size)
         c->request = call_decode(c, &c->arena, data, size);
         if (c->request == NULL) {
             fail_unmarshal(c);
+        } else {
+            server_call_charge(c, size); /* until its stream ends */
         }
         return;
     }
@@ -605,6 +635,7 @@ static void on_end(struct h2_stream *stream)
         return;
     }
     m = c->entry->method;
+    server_call_discharge(c);
     if (c->in.size > 0) {
         call_abort(c, GRPC_INTERNAL, "unexpected EOF");
     } else if (m->client_streams) {
@@ -631,6 +662,7 @@ static void on_closed(struct h2_stream *stream, uint32_t error)
     if (!c->over) {
         tell_closed(c);
     }
+    server_call_discharge(c);
     c->connection->server->figures.calls_now--;
     call_release(c);
 }
@@ -685,6 +717,14 @@ static void on_goaway(struct h2 *h2)
     (void)h2; /* the client will close once it has its answers */
 }
 
+static void on_http1(struct h2 *h2, evutil_socket_t fd)
+{
+    struct server_connection *connection = h2_owner(h2);
+    struct rpc_server *s = connection->server;
+
+    s->on_http1(s->http1_context, fd);
+}
+
 static const struct h2_events events = {
     .on_request = on_request,
     .on_header = on_header,
@@ -696,12 +736,33 @@ static const struct h2_events events = {
     .on_lost = on_lost,
 };
 
+/* For a server that knows what to do with HTTP/1. */
+static const struct h2_events events_http1 = {
+    .on_request = on_request,
+    .on_header = on_header,
+    .on_headers = on_headers,
+    .on_data = on_data,
+    .on_end = on_end,
+    .on_closed = on_closed,
+    .on_goaway = on_goaway,
+    .on_http1 = on_http1,
+    .on_lost = on_lost,
+};
+
+void rpc_server_set_http1(struct rpc_server *s,
+                          void (*handler)(void *context, evutil_socket_t fd),
+                          void *context)
+{
+    s->on_http1 = handler;
+    s->http1_context = context;
+}
+
 void server_accept(struct rpc_server *s, evutil_socket_t fd,
                    const struct sockaddr *address)
 {
     struct server_connection *connection;
     struct h2_config config = {
-        .events = &events,
+        .events = s->on_http1 != NULL ? &events_http1 : &events,
         .streams_max = s->limits.streams_max,
         .header_bytes_max = s->limits.header_bytes_max,
         .send_bytes_max = s->limits.send_bytes_max,

@@ -27,6 +27,7 @@ static void check_log(const struct raft *r)
     ASSERT(l->stable_index <= l->handed_index);
     ASSERT(l->handed_index <= log_last_index(l));
     ASSERT(l->truncate_from == 0 || l->truncate_from > l->stable_index);
+    ASSERT(r->leader_match <= log_last_index(l));
     ASSERT(l->stable_batch <= l->last_batch);
     ASSERT(l->n_batches == l->last_batch - l->stable_batch);
     ASSERT(log_last_term(l) <= r->current_term);

@@ -63,6 +63,9 @@ static void set_term(struct raft *r, raft_term term, raft_id voted_for)
     ASSERT(term > r->current_term ||
            (term == r->current_term &&
             (r->voted_for == 0 || r->voted_for == voted_for)));
+    if (term != r->current_term) {
+        r->leader_match = 0;
+    }
     if (term != r->current_term || voted_for != r->voted_for) {
         r->current_term = term;
         r->voted_for = voted_for;

@@ -292,6 +292,7 @@ struct raft {
     bool round_due; /* tell voters of a new read round */
 
     raft_index leader_all_match; /* follower: what the leader last said */
+    raft_index leader_match;     /* agreed with this term's leader up to here */
     struct reads reads;
 
     struct outbox outbox;

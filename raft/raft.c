@@ -443,6 +443,10 @@ static bool is_well_formed(const struct raft *r, const struct raft_message *m)
         m->term == 0) {
         return false;
     }
+    /* Stores count in 64 bits with a sign; nobody gets there honestly. */
+    if (m->term >= INT64_MAX || m->log_index >= INT64_MAX) {
+        return false;
+    }
     if (m->type != RAFT_APPEND_ENTRIES && m->n_entries > 0) {
         return false;
     }

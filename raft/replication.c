@@ -371,10 +371,19 @@ static bool entry_is_sane(const struct raft_entry *e)
     return ok;
 }
 
-/* Would it replace what is committed? Then one of us two is broken. */
-static bool contradicts(const struct raft *r, raft_index i, raft_term term)
+/*
+ * Would it replace what is committed, or what this very leader sent before? A
+ * leader only ever appends, so one of us two is broken.
+ */
+static bool contradicts(const struct raft *r, const struct raft_message *m,
+                        raft_index i, raft_term term)
 {
-    return i >= r->log.prev_index && i <= r->commit_index &&
+    raft_index agreed = r->commit_index;
+
+    if (m->term == r->current_term && r->leader_match > agreed) {
+        agreed = r->leader_match;
+    }
+    return i >= r->log.prev_index && i <= agreed &&
            log_term(&r->log, i) != term;
 }
 
@@ -389,7 +398,7 @@ bool replication_append_is_sane(const struct raft *r,
 
     if (m->log_index > UINT64_MAX - m->n_entries ||
         (m->n_entries > 0 && m->entries == NULL) ||
-        contradicts(r, m->log_index, m->log_term)) {
+        contradicts(r, m, m->log_index, m->log_term)) {
         return false;
     }
     for (size_t i = 0; i < m->n_entries; i++) {
@@ -397,7 +406,7 @@ bool replication_append_is_sane(const struct raft *r,
 
         if (e->index != m->log_index + 1 + i || e->term < term ||
             e->term == 0 || e->term > m->term || !entry_is_sane(e) ||
-            contradicts(r, e->index, e->term)) {
+            contradicts(r, m, e->index, e->term)) {
             return false;
         }
         term = e->term;
@@ -485,6 +494,7 @@ void replication_append(struct raft *r, const struct raft_message *m)
     commit_to(r, lower_of(m->commit, last_new));
 
     match = last_new > r->commit_index ? last_new : r->commit_index;
+    r->leader_match = match > r->leader_match ? match : r->leader_match;
     raft_send(r,
               (struct raft_message){
                   .type = RAFT_APPEND_ENTRIES_RESPONSE,

@@ -9,6 +9,8 @@
 
 #include "server/record.h"
 
+#define CHANGES_KEPT 4096
+
 static struct slice slice_of(ProtobufCBinaryData b)
 {
     return (struct slice){b.data, b.len};
@@ -346,6 +348,11 @@ void kv_begin(struct kv *kv)
     ASSERT(!kv->writing);
     kv->writing = true;
     kv->n_changes = 0;
+    if (kv->changes_capacity > CHANGES_KEPT) { /* after a large delete */
+        free(kv->changes);
+        kv->changes = NULL;
+        kv->changes_capacity = 0;
+    }
 }
 
 int64_t kv_end(struct kv *kv)
@@ -371,7 +378,7 @@ static void apply_change(struct kv *kv, struct record *r,
     ASSERT(kv->writing);
     ASSERT(kv->n_changes <= UINT32_MAX);
     if (kv->n_changes == kv->changes_capacity) {
-        kv->changes_capacity = kv->n_changes > 0 ? kv->n_changes * 2 : 4;
+        kv->changes_capacity = kv->n_changes > 0 ? kv->n_changes * 2 : 16;
         kv->changes = mem_realloc(kv->changes, kv->changes_capacity,
                                   sizeof(kv->changes[0]));
     }

@@ -61,7 +61,7 @@ static bool is_in_order(const Etcdserverpb__RangeRequest *rq)
  */
 static size_t how_many(const Etcdserverpb__RangeRequest *rq)
 {
-    if (rq->limit <= 0 || rq->limit == INT64_MAX || has_filters(rq)) {
+    if (rq->limit <= 0 || has_filters(rq)) {
         return SIZE_MAX;
     }
     if (!is_in_order(rq) &&

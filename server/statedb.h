@@ -20,8 +20,9 @@ struct applier;
 
 /* Changes gathered by the applier; opaque rows in order. */
 struct changeset;
-raft_index changeset_index(const struct changeset *c); /* applied index after it */
-void changeset_free(struct changeset *c); /* NULL is fine */
+raft_index
+changeset_index(const struct changeset *c); /* applied index after it */
+void changeset_free(struct changeset *c);   /* NULL is fine */
 
 enum statedb_status {
     STATEDB_OK = 0,
@@ -59,7 +60,8 @@ enum statedb_status statedb_write(struct statedb *db,
 bool statedb_fetch(void *statedb, int64_t mod_revision, int64_t sub,
                    struct arena *arena, Mvccpb__KeyValue *kv);
 
-/* One line about the last failure of load or write: the thread's that called. */
+/* One line about the last failure of load or write: the thread's that called.
+ */
 const char *statedb_error(const struct statedb *db);
 /* The same for statedb_fetch(); NULL if it never failed. Main thread. */
 const char *statedb_fetch_error(const struct statedb *db);

@@ -106,12 +106,10 @@ char *free_address(void)
 /* ---- life ------------------------------------------------------------------
  */
 
-static char *make_dir(const char *parent)
+static char *make_dir(void)
 {
     const char *tmp = getenv("TMPDIR");
-    char *dir = mem_printf("%s/pawl-e2e-XXXXXX", parent != NULL ? parent
-                                                 : tmp != NULL  ? tmp
-                                                                : "/tmp");
+    char *dir = mem_printf("%s/pawl-e2e-XXXXXX", tmp != NULL ? tmp : "/tmp");
 
     ck_assert_msg(mkdtemp(dir) != NULL, "mkdtemp %s: %s", dir, strerror(errno));
     return dir;
@@ -124,14 +122,16 @@ struct cluster *cluster_new(const struct cluster_config *config)
 
     ck_assert_uint_le(config->n, CLUSTER_MAX);
     c->config = *config;
-    c->dir = make_dir(config->parent);
+    c->dir = make_dir();
     c->initial = mem_strdup("");
     for (size_t i = 0; i < config->n; i++) {
         struct member *m = &c->members[i];
         char *longer;
 
         m->name = mem_printf("m%zu", i + 1);
-        m->data_dir = mem_printf("%s/%s", c->dir, m->name);
+        m->data_dir = mem_printf(
+            "%s/%s", config->data_parent != NULL ? config->data_parent : c->dir,
+            m->name);
         m->log = mem_printf("%s/%s.log", c->dir, m->name);
         m->address = address_on(host);
         do { /* the two must differ, and from those before */
@@ -288,10 +288,17 @@ static char *url_of(const char *address)
 
 void cluster_start(struct cluster *c, size_t i)
 {
+    static const char *const none[] = {NULL};
+
+    cluster_start_with(c, i, none);
+}
+
+void cluster_start_with(struct cluster *c, size_t i, const char *const *flags)
+{
     struct member *m = &c->members[i];
     char *client = url_of(m->address), *peer = url_of(m->peer_address);
     int fd = open(m->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    const char *argv[32] = {
+    const char *argv[40] = {
         pawld_path(),
         "--name",
         m->name,
@@ -317,6 +324,10 @@ void cluster_start(struct cluster *c, size_t i)
         argv[n++] = c->config.heartbeat_ms;
         argv[n++] = "--election-timeout";
         argv[n++] = c->config.election_ms;
+    }
+    for (; *flags != NULL; flags++) {
+        ck_assert_uint_lt(n + 1, ARRAY_LENGTH(argv));
+        argv[n++] = *flags;
     }
     ck_assert_int_eq(m->pid, 0);
     ck_assert_int_ge(fd, 0);
@@ -527,11 +538,23 @@ static bool is_settled(struct cluster *c)
     return true;
 }
 
+/* Answered once the leader knows what was committed before its term. */
+static bool reads(struct cluster *c, size_t i)
+{
+    struct client *client = client_new(c->members[i].address);
+    struct answer a = client_get(client, "settled?", 0, false);
+    bool ok = a.code == GRPC_OK;
+
+    answer_release(&a);
+    client_free(client);
+    return ok;
+}
+
 void cluster_settle(struct cluster *c)
 {
     uint64_t deadline_ms = clock_ms() + PATIENCE_MS;
 
-    while (!is_settled(c)) {
+    while (!reads(c, 0) || !is_settled(c)) {
         check_alive(c);
         ck_assert_msg(clock_ms() < deadline_ms, "members do not catch up");
         short_pause();

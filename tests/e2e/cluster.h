@@ -25,7 +25,7 @@
 struct cluster_config {
     size_t n;
     const char *heartbeat_ms, *election_ms; /* NULL: the program's default */
-    const char *parent; /* directory; NULL: TMPDIR or /tmp */
+    const char *data_parent; /* of the data directories; NULL: cluster_dir() */
 };
 
 struct cluster;
@@ -48,6 +48,8 @@ pid_t cluster_pid(const struct cluster *c, size_t i); /* 0: does not run */
 bool cluster_is_paused(const struct cluster *c, size_t i);
 
 void cluster_start(struct cluster *c, size_t i);
+/* The same, with more or other flags: pairs, NULL last. The last one counts. */
+void cluster_start_with(struct cluster *c, size_t i, const char *const *flags);
 /* kill -9; it is gone when this returns. */
 void cluster_kill(struct cluster *c, size_t i);
 void cluster_pause(struct cluster *c, size_t i); /* SIGSTOP */

@@ -298,6 +298,14 @@ static void verify_holds(struct lockers *all, size_t lock)
     free(holds);
 }
 
+static int64_t number_in(ProtobufCBinaryData b)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%.*s", (int)b.len, (const char *)b.data);
+    return strtoll(text, NULL, 10);
+}
+
 /* Back through the guarded key: the tokens in it only fall. */
 static void verify_guarded(struct lockers *all, size_t lock)
 {
@@ -316,7 +324,7 @@ static void verify_guarded(struct lockers *all, size_t lock)
             answer_release(&a);
             break;
         }
-        token = strtoll((const char *)a.range->kvs[0]->value.data, NULL, 10);
+        token = number_in(a.range->kvs[0]->value);
         if (token > newer) {
             run_finding(all->run,
                         "token %" PRId64 " wrote after token %" PRId64

@@ -98,15 +98,16 @@ START_TEST(acknowledged_writes_outlive_every_leader)
     struct random random = random_stream(1);
     struct counts n = {0};
     uint64_t first_term = term_now(c), start_ms = clock_ms();
-    struct writers *w = writers_start(&r, 6, 2);
-    struct lockers *l = lockers_start(&r, 4);
+    struct writers *w = writers_new(&r, 6, 2);
+    struct lockers *l;
 
+    writers_start(w);
+    l = lockers_start(&r, 4);
     wait_for_progress(&r, "at the beginning");
     for (unsigned i = 0; i < rounds() && atomic_load(&r.findings) == 0; i++) {
         strike(&r, &random, &n);
     }
-    atomic_store(&r.stop, true);
-    writers_join(w);
+    writers_stop(w);
     lockers_join(l);
     printf("blows: %u leaders killed, %u followers killed, %u leaders stopped, "
            "in %.1f s\n",

@@ -220,7 +220,7 @@ static void *run_reader(void *context)
 /* ---- life ------------------------------------------------------------------
  */
 
-struct writers *writers_start(struct run *r, size_t n_writers, size_t n_readers)
+struct writers *writers_new(struct run *r, size_t n_writers, size_t n_readers)
 {
     struct writers *w = mem_alloc(1, sizeof(*w));
 
@@ -232,18 +232,28 @@ struct writers *writers_start(struct run *r, size_t n_writers, size_t n_readers)
     for (size_t i = 0; i < n_writers; i++) {
         w->writers[i] = (struct writer){
             .all = w, .id = i, .random = random_stream(100 + i)};
-        pthread_create(&w->writers[i].thread, NULL, run_writer, &w->writers[i]);
     }
     for (size_t i = 0; i < n_readers; i++) {
         w->readers[i] = (struct reader){
             .all = w, .id = i, .random = random_stream(200 + i)};
-        pthread_create(&w->readers[i].thread, NULL, run_reader, &w->readers[i]);
     }
     return w;
 }
 
-void writers_join(struct writers *w)
+void writers_start(struct writers *w)
 {
+    atomic_store(&w->run->stop, false);
+    for (size_t i = 0; i < w->n_writers; i++) {
+        pthread_create(&w->writers[i].thread, NULL, run_writer, &w->writers[i]);
+    }
+    for (size_t i = 0; i < w->n_readers; i++) {
+        pthread_create(&w->readers[i].thread, NULL, run_reader, &w->readers[i]);
+    }
+}
+
+void writers_stop(struct writers *w)
+{
+    atomic_store(&w->run->stop, true);
     for (size_t i = 0; i < w->n_writers; i++) {
         pthread_join(w->writers[i].thread, NULL);
     }
@@ -278,6 +288,12 @@ static struct answer page_of(struct writers *w, struct client *c, size_t i,
     return a;
 }
 
+static bool same_bytes(ProtobufCBinaryData a, ProtobufCBinaryData b)
+{
+    return slice_equal((struct slice){a.data, a.len},
+                       (struct slice){b.data, b.len});
+}
+
 static bool same_page(const struct answer *a, const struct answer *b)
 {
     if (a->code != GRPC_OK || b->code != GRPC_OK ||
@@ -290,9 +306,7 @@ static bool same_page(const struct answer *a, const struct answer *b)
         if (x->mod_revision != y->mod_revision ||
             x->create_revision != y->create_revision ||
             x->version != y->version || x->lease != y->lease ||
-            x->key.len != y->key.len || x->value.len != y->value.len ||
-            memcmp(x->key.data, y->key.data, x->key.len) != 0 ||
-            memcmp(x->value.data, y->value.data, x->value.len) != 0) {
+            !same_bytes(x->key, y->key) || !same_bytes(x->value, y->value)) {
             return false;
         }
     }
@@ -504,6 +518,15 @@ static void verify_acknowledged(struct writers *w)
     free(revisions);
 }
 
+static void forget_seen(struct writers *w)
+{
+    for (size_t i = 0; i < w->n_writers; i++) {
+        for (size_t j = 0; j < w->writers[i].n; j++) {
+            w->writers[i].writes[j].seen = false;
+        }
+    }
+}
+
 void writers_verify(struct writers *w)
 {
     struct client *c = client_new(cluster_address(w->run->cluster, 0));
@@ -512,6 +535,7 @@ void writers_verify(struct writers *w)
     if (a.code != GRPC_OK) {
         run_finding(w->run, "the first read afterwards: %s", a.text);
     } else {
+        forget_seen(w);
         verify_all_keys(w, a.range->header->revision);
         verify_histories(w);
         verify_acknowledged(w);

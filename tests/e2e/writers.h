@@ -12,10 +12,11 @@
 
 struct writers;
 
-struct writers *writers_start(struct run *r, size_t n_writers,
-                              size_t n_readers);
-/* Wait for the threads; run->stop is set. */
-void writers_join(struct writers *w);
+struct writers *writers_new(struct run *r, size_t n_writers, size_t n_readers);
+/* Their threads begin, or go on after a join. */
+void writers_start(struct writers *w);
+/* Tell them to stop (run->stop) and wait until they have. */
+void writers_stop(struct writers *w);
 /*
  * Ask the servers, once they are settled: every member holds the same; what
  * was acknowledged is there, at the revision that was told; what was refused

@@ -121,6 +121,7 @@ static void put_headers(struct buffer *b, bool client, uint8_t flags,
     if (client) {
         put_header(&block, ":method", "POST");
         put_header(&block, ":scheme", "http");
+        put_header(&block, ":authority", "x");
         put_header(&block, ":path", paths[choice % ARRAY_LENGTH(paths)]);
         put_header(&block, "content-type", "application/grpc");
     } else if ((choice & 1) != 0) {

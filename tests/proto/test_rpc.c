@@ -552,9 +552,9 @@ END_TEST
 
 START_TEST(bad_address_fails_calls_later)
 {
-    static const char *const rows[] = {"nonsense", "127.0.0.1:",
-                                       "127.0.0.1:http", "127.0.0.1:65536",
-                                       "no host has a space:1"};
+    static const char *const rows[] = {
+        "nonsense", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536",
+        "no host has a space:1"};
     struct rpc_channel *good = w.channel;
     struct rpc_call *c;
 

@@ -117,6 +117,46 @@ START_TEST(http1_in_pieces_is_told_as_well)
 }
 END_TEST
 
+static int handed;
+
+static void take_http1(void *context, evutil_socket_t fd)
+{
+    char text[64] = "";
+
+    ck_assert_ptr_eq(context, &w);
+    ck_assert_int_gt(recv(fd, text, sizeof(text) - 1, 0), 0);
+    ck_assert_int_eq(strncmp(text, "GET /health", 11), 0);
+    ck_assert_int_eq(send(fd, "taken", 5, 0), 5);
+    evutil_closesocket(fd);
+    handed++;
+}
+
+START_TEST(http1_is_handed_to_who_takes_it)
+{
+    handed = 0;
+    rpc_server_set_http1(w.server, take_http1, &w);
+    raw_close(&raw);
+    raw_connect(&raw, &w);
+    raw_write(&raw, "GET /health HTTP/1.1\r\n\r\n", 24);
+    raw_until(&raw, raw.eof);
+    ck_assert_int_eq(handed, 1);
+    ck_assert(input_has("taken"));
+    ck_assert_uint_eq(connections_now(), 0);
+}
+END_TEST
+
+START_TEST(who_takes_http1_gets_nothing_else)
+{
+    handed = 0;
+    rpc_server_set_http1(w.server, take_http1, &w);
+    raw_close(&raw);
+    raw_connect(&raw, &w);
+    raw_write(&raw, garbage[_i].data, garbage[_i].size);
+    raw_until(&raw, raw.eof);
+    ck_assert_int_eq(handed, 0);
+}
+END_TEST
+
 START_TEST(half_a_preface_meets_its_deadline)
 {
     uint64_t start = clock_ms();
@@ -131,7 +171,7 @@ END_TEST
 START_TEST(preface_in_pieces_is_accepted)
 {
     for (size_t i = 0; i < sizeof(PREFACE) - 1; i++) {
-        raw_write(&raw, PREFACE + i, 1);
+        raw_write(&raw, &PREFACE[i], 1);
         raw_round(&raw);
     }
     raw_write(&raw, SETTINGS, 9);
@@ -382,6 +422,9 @@ int main(void)
                         (int)ARRAY_LENGTH(http1));
     tcase_add_loop_test(tc, http1_in_pieces_is_told_as_well, 0,
                         (int)ARRAY_LENGTH(http1));
+    tcase_add_test(tc, http1_is_handed_to_who_takes_it);
+    tcase_add_loop_test(tc, who_takes_http1_gets_nothing_else, 0,
+                        (int)ARRAY_LENGTH(garbage));
     tcase_add_loop_test(tc, half_a_preface_meets_its_deadline, 0, 3);
     tcase_add_test(tc, preface_in_pieces_is_accepted);
     tcase_add_loop_test(tc, forbidden_frames_end_the_connection, 0,

@@ -465,6 +465,30 @@ START_TEST(requests_on_a_congested_connection_are_refused)
 }
 END_TEST
 
+START_TEST(reset_of_the_stuck_stream_ends_the_congestion)
+{
+    char key[1000];
+    int32_t id;
+    struct raw_stream *s;
+
+    restart_with_send_limit(300000);
+    memset(key, 'k', sizeof(key));
+    raw_message(&body, key, sizeof(key), 400);
+    id = raw_post(&raw, "/test.T/List", body.data, body.size, true);
+    raw_until(&raw, raw_stream(&raw, id)->data.size == 65535);
+    nghttp2_submit_rst_stream(raw.session, 0, id, NGHTTP2_CANCEL);
+    nghttp2_session_set_local_window_size(raw.session, 0, 0, 1 << 24);
+    raw_until(&raw, raw_stream(&raw, id)->closed);
+    for (int i = 0; i < 3; i++) {
+        raw_round(&raw);
+    }
+    s = raw_stream(&raw,
+                   raw_post(&raw, "/test.T/Echo", body.data, body.size, true));
+    raw_until(&raw, s->closed);
+    ck_assert_int_eq(s->grpc_status, 0);
+}
+END_TEST
+
 START_TEST(hopelessly_congested_connection_is_closed)
 {
     char key[1000];
@@ -532,6 +556,66 @@ START_TEST(reading_pauses_while_the_peer_does_not_read)
 }
 END_TEST
 
+START_TEST(incomplete_requests_are_bounded_on_a_connection)
+{
+    enum { N = 100 };
+    struct raw_stream *s[N];
+    struct rpc_limits limits = w.limits;
+    int refused = 0;
+
+    limits.message_bytes_max = 1000;
+    restart(limits);
+    body.size = 0;
+    buffer_append(&body, "\0\0\0\3\xe8", 5); /* 1000 bytes, 995 come */
+    buffer_reserve(&body, 995);
+    memset(body.data + 5, 0, 995);
+    body.size += 995;
+    for (int i = 0; i < N; i++) {
+        s[i] = raw_stream(
+            &raw, raw_post(&raw, "/test.T/Echo", body.data, body.size, false));
+    }
+    raw_until(&raw, s[N - 1]->closed);
+    for (int i = 0; i < N; i++) {
+        refused += s[i]->closed;
+        ck_assert(!s[i]->closed ||
+                  s[i]->grpc_status == GRPC_RESOURCE_EXHAUSTED);
+    }
+    ck_assert_int_ge(refused, 60);
+    ck_assert_int_le(refused, 70);
+}
+END_TEST
+
+START_TEST(complete_requests_do_not_count_as_incomplete)
+{
+    enum { N = 100 };
+    int32_t chat;
+    struct raw_stream *s = NULL;
+    struct rpc_limits limits = w.limits;
+    char key[990];
+
+    memset(key, 'k', sizeof(key));
+    limits.message_bytes_max = 1000;
+    restart(limits);
+    body.size = 0;
+    raw_message(&body, key, sizeof(key), 0);
+    chat = raw_post(&raw, "/test.T/Sum", NULL, 0, false);
+    for (int i = 0; i < N; i++) {
+        raw_more(&raw, chat, body.data, 500, false);
+        raw_round(&raw);
+        raw_more(&raw, chat, body.data + 500, body.size - 500, false);
+        s = raw_stream(
+            &raw, raw_post(&raw, "/test.T/Echo", body.data, body.size, true));
+        raw_until(&raw, s->closed);
+        ck_assert_int_eq(s->grpc_status, 0);
+        nghttp2_session_consume_connection(raw.session, s->data.size);
+    }
+    raw_more(&raw, chat, NULL, 0, true);
+    s = raw_stream(&raw, chat);
+    raw_until(&raw, s->closed);
+    ck_assert_int_eq(s->grpc_status, 0);
+}
+END_TEST
+
 /* ---- connection ------------------------------------------------------ */
 
 START_TEST(pings_are_answered_at_once)
@@ -588,8 +672,11 @@ int main(void)
     tcase_add_test(tc, stalled_stream_does_not_block_another);
     tcase_add_test(tc, stalled_connection_does_not_block_another);
     tcase_add_test(tc, requests_on_a_congested_connection_are_refused);
+    tcase_add_test(tc, reset_of_the_stuck_stream_ends_the_congestion);
     tcase_add_test(tc, hopelessly_congested_connection_is_closed);
     tcase_add_test(tc, reading_pauses_while_the_peer_does_not_read);
+    tcase_add_test(tc, incomplete_requests_are_bounded_on_a_connection);
+    tcase_add_test(tc, complete_requests_do_not_count_as_incomplete);
     tcase_add_test(tc, pings_are_answered_at_once);
     tcase_add_test(tc, silent_peer_is_dropped);
     suite_add_tcase(s, tc);

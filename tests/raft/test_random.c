@@ -290,12 +290,96 @@ START_TEST(O1_to_O7_and_O12_hold_under_random_faults)
 }
 END_TEST
 
+/* ---- anything from anybody
+ * ---------------------------------------------------- */
+
+/* Small numbers, near to what the server has: so that much of it is taken. */
+static struct raft_message invent(struct rng *g, const struct raft *r,
+                                  struct raft_entry entries[8])
+{
+    static const uint8_t data[] = {1, 1, 0, 0, 0, 2, 0, 0, 0,
+                                   0, 0, 0, 0, 1, 0, 0, 0, 0};
+    raft_term term = raft_term_now(r) + rng_below(g, 3);
+    raft_index near = raft_last_index(r) + 2;
+    struct raft_message m = {
+        .type = (enum raft_message_type)rng_below(g, TYPES_MAX + 1),
+        .from = 1 + rng_below(g, 4),
+        .to = 1,
+        .term = term > 0 ? term - rng_below(g, 2) : 0,
+        .log_index = near - rng_below(g, near < 6 ? near + 1 : 6),
+        .log_term = term - rng_below(g, term < 3 ? term + 1 : 3),
+        .commit = rng_below(g, near + 1),
+        .reject_hint = rng_below(g, near + 1),
+        .context = rng_below(g, 4),
+        .reject = rng_below(g, 2) == 0,
+        .force = rng_below(g, 8) == 0,
+        .entries = entries,
+    };
+
+    if (m.type == RAFT_APPEND_ENTRIES) {
+        m.n_entries = rng_below(g, 4);
+    }
+    for (size_t i = 0; i < m.n_entries; i++) {
+        entries[i] = (struct raft_entry){
+            .index = m.log_index + 1 + i,
+            .term = m.log_term + rng_below(g, 2),
+            .type =
+                rng_below(g, 6) > 0 ? RAFT_ENTRY_COMMAND : RAFT_ENTRY_CONFIG,
+            .size = sizeof(data),
+            .data = data,
+        };
+    }
+    return m;
+}
+
+/* Whatever a peer says, a server may refuse or believe it, but not stop. */
+START_TEST(no_message_stops_a_server)
+{
+    struct rng g;
+    size_t taken = 0, led = 0;
+
+    rng_init(&g, 0xbad + (uint64_t)_i);
+    for (unsigned life = 0; life < 50; life++) {
+        struct cluster_options o = {.n_voters = 3, .seed = rng_next(&g)};
+        struct cluster *c = cluster_new(&o);
+        struct raft *r = cluster_at(c, 1)->raft;
+        uint64_t batch = 0;
+
+        for (unsigned i = 0; i < 1000; i++) {
+            struct raft_entry entries[8];
+            struct raft_message m = invent(&g, r, entries);
+            struct raft_ready rd;
+            raft_index index;
+
+            taken += raft_step(r, &m) == RAFT_OK;
+            if (rng_below(&g, 8) == 0) {
+                raft_tick(r);
+                (void)raft_read(r, i);
+                (void)raft_propose(r, "x", 1, &index);
+            }
+            if (rng_below(&g, 3) == 0 && raft_ready(r, &rd)) {
+                batch = rd.batch != 0 ? rd.batch : batch;
+                raft_advance(r);
+            }
+            if (rng_below(&g, 3) == 0) {
+                raft_stable(r, batch);
+            }
+            led += raft_role(r) == RAFT_LEADER;
+        }
+        cluster_free(c);
+    }
+    ck_assert_uint_gt(taken, 5000);
+    printf("taken=%zu led=%zu\n", taken, led);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("random");
     TCase *t = tcase_create("random");
     tcase_set_timeout(t, 600);
     tcase_add_test(t, O1_to_O7_and_O12_hold_under_random_faults);
+    tcase_add_loop_test(t, no_message_stops_a_server, 0, 4);
     suite_add_tcase(suite, t);
     return suite_run(suite);
 }

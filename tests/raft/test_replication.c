@@ -152,6 +152,16 @@ START_TEST(B2_committed_entries_are_never_cut)
 }
 END_TEST
 
+START_TEST(B2_leader_does_not_replace_its_own_entries)
+{
+    (void)single_append(&s, 2, 4, 1, 1, "23", 1);
+    ck_assert_int_eq(single_append(&s, 2, 4, 1, 1, "24", 1), RAFT_BAD_MESSAGE);
+    ck_assert_str_eq(single_terms(&s), "123");
+    ck_assert_int_eq(single_append(&s, 2, 5, 1, 1, "24", 1), RAFT_OK);
+    ck_assert_str_eq(single_terms(&s), "124");
+}
+END_TEST
+
 START_TEST(B3_compacted_entries_match)
 {
     (void)single_append(&s, 2, 2, 1, 1, "2222", 5);
@@ -386,6 +396,8 @@ static const struct {
     {"not for us", {.type = RAFT_HEARTBEAT, .from = 2, .to = 3, .term = 7}},
     {"from ourselves", {.type = RAFT_HEARTBEAT, .from = 1, .to = 1, .term = 7}},
     {"from nobody", {.type = RAFT_HEARTBEAT, .from = 0, .to = 1, .term = 7}},
+    {"a term that can not be raised",
+     {.type = RAFT_HEARTBEAT, .from = 2, .to = 1, .term = UINT64_MAX}},
     {"term 0", {.type = RAFT_HEARTBEAT, .from = 2, .to = 1, .term = 0}},
     {"a stranger's answer",
      {.type = RAFT_HEARTBEAT_RESPONSE, .from = 77, .to = 1, .term = 7}},
@@ -395,7 +407,7 @@ static const struct {
      {.type = RAFT_TIMEOUT_NOW, .from = 77, .to = 1, .term = 7}},
 };
 
-START_TEST(bad_message_changes_nothing)
+START_TEST(B4_bad_message_changes_nothing)
 {
     struct raft_ready rd;
     struct raft_message m = bad[_i].m;
@@ -745,6 +757,7 @@ int main(void)
     tcase_add_test(t, B2_late_append_cuts_nothing);
     tcase_add_test(t, B2_conflict_cuts_from_there_on);
     tcase_add_test(t, B2_committed_entries_are_never_cut);
+    tcase_add_test(t, B2_leader_does_not_replace_its_own_entries);
     tcase_add_test(t, B3_compacted_entries_match);
     tcase_add_test(t, B8_commit_and_conflict_in_one_message);
     tcase_add_test(t, B8_tail_that_was_not_checked_does_not_commit);
@@ -754,7 +767,7 @@ int main(void)
     tcase_add_loop_test(t, refusal_hints_where_logs_may_meet, 0,
                         sizeof(refusals) / sizeof(refusals[0]));
     tcase_add_test(t, heartbeat_moves_commit_and_says_what_all_hold);
-    tcase_add_loop_test(t, bad_message_changes_nothing, 0,
+    tcase_add_loop_test(t, B4_bad_message_changes_nothing, 0,
                         sizeof(bad) / sizeof(bad[0]));
     tcase_add_test(t, good_message_is_taken);
     tcase_add_test(t, second_leader_of_a_term_is_bad);

@@ -25,8 +25,7 @@ static void teardown(void)
     machine_release(&m);
 }
 
-/* ---- outcomes
- * -------------------------------------------------------------------- */
+/* ---- outcomes ----------------------------------------------------------- */
 
 START_TEST(an_outcome_names_who_waits_for_it)
 {
@@ -69,8 +68,7 @@ START_TEST(put_and_delete_answer)
 }
 END_TEST
 
-/* ---- leases
- * ------------------------------------------------------------------------ */
+/* ---- leases ------------------------------------------------------------- */
 
 START_TEST(LEA1_LEA2_grants_answer_and_refuse)
 {
@@ -178,8 +176,7 @@ START_TEST(I1_an_expiry_counts_only_in_the_term_that_saw_it)
 }
 END_TEST
 
-/* ---- all or nothing
- * ------------------------------------------------------------------ */
+/* ---- all or nothing ----------------------------------------------------- */
 
 START_TEST(H2_a_refused_command_leaves_no_trace)
 {
@@ -216,8 +213,7 @@ START_TEST(H2_a_refused_command_leaves_no_trace)
 }
 END_TEST
 
-/* ---- the same on all
- * -------------------------------------------------------------------- */
+/* ---- the same on all ---------------------------------------------------- */
 
 static void random_command(struct machine *machine, struct rng *g)
 {
@@ -299,8 +295,7 @@ START_TEST(another_order_gives_another_digest)
 }
 END_TEST
 
-/* ---- bytes that are no command
- * ------------------------------------------------------------ */
+/* ---- bytes that are no command ------------------------------------------ */
 
 /* The same on both, and nothing changed. */
 static void refused(struct machine *other, const void *data, size_t size)
@@ -391,9 +386,7 @@ START_TEST(H4_a_malformed_configuration_changes_nothing)
 }
 END_TEST
 
-/* ---- members
- * ---------------------------------------------------------------------------------
- */
+/* ---- members ------------------------------------------------------------ */
 
 START_TEST(members_come_from_the_configuration_and_publish_themselves)
 {
@@ -450,9 +443,7 @@ START_TEST(C7_who_votes_is_the_configurations_to_say)
 }
 END_TEST
 
-/* ---- changesets
- * -------------------------------------------------------------------------------
- */
+/* ---- changesets --------------------------------------------------------- */
 
 START_TEST(changes_are_taken_once_and_in_order)
 {
@@ -520,6 +511,13 @@ START_TEST(old_values_stay_until_all_before_them_is_persisted)
                      ST_COMPACTED);
     rq.revision = 3;
     ck_assert_int_eq(kv_range(machine_kv(&m), &rq, &m.arena, &rs), ST_OK);
+    changeset_free(applier_take_changes(m.applier));
+    machine_put(&m, "a", "4", 0);
+    changeset_free(applier_take_changes(m.applier));
+    rq.revision = 4;
+    applier_persisted(m.applier, 4); /* two changesets at once */
+    ck_assert_int_eq(kv_range(machine_kv(&m), &rq, &m.arena, &rs),
+                     ST_COMPACTED);
 }
 END_TEST
 

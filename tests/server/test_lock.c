@@ -334,6 +334,24 @@ START_TEST(I8_a_write_under_an_old_token_is_refused)
 }
 END_TEST
 
+START_TEST(I8_I9_an_old_token_of_the_same_key_is_refused)
+{
+    machine_grant(&m, 1, 10);
+    acquire("job", 1);
+    machine_delete(&m, "job/1", NULL);
+    acquire("job", 1); /* the same lease, the same key, another grant */
+    ck_assert(!is_holder("job/1", 2));
+    ck_assert(is_holder("job/1", 4));
+    m.fence_key = "job/1";
+    m.fence_token = 2;
+    ck_assert_int_eq(machine_put(&m, "data", "", 0), ST_FENCED);
+    m.fence_token = 5;
+    ck_assert_int_eq(machine_put(&m, "data", "", 0), ST_FENCED);
+    m.fence_token = 4;
+    ck_assert_int_eq(machine_put(&m, "data", "", 0), ST_OK);
+}
+END_TEST
+
 START_TEST(I8_a_waiters_token_guards_nothing)
 {
     machine_grant(&m, 1, 10);
@@ -375,6 +393,7 @@ int main(void)
         release_can_end_the_lease_too,
         I9_tokens_rise_with_every_grant,
         I8_a_write_under_an_old_token_is_refused,
+        I8_I9_an_old_token_of_the_same_key_is_refused,
         I8_a_waiters_token_guards_nothing,
     };
 

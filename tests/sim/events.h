@@ -22,7 +22,8 @@ enum event_kind {
     EVENT_CLIENT,  /* a client begins its next operation */
     EVENT_TIMEOUT, /* a client gives up waiting */
     EVENT_FAULT,   /* something breaks, or is mended */
-    EVENT_END,
+    EVENT_HUNT,    /* a new leader is struck down */
+    EVENT_HEAL,    /* all links are whole again */
 };
 
 struct event {

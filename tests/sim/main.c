@@ -68,14 +68,16 @@ static void show_figures(const struct world_figures *f, uint64_t runs,
         "%" PRIu64 " runs, %" PRIu64 " s simulated in %.1f s; %" PRIu64
         " kills, %" PRIu64 " power cuts, %" PRIu64 " pauses, %" PRIu64
         " partitions, %" PRIu64 " bad disks (%" PRIu64 " errors, %" PRIu64
-        " deaths, %" PRIu64 " failed starts), %" PRIu64 " transfers\n"
+        " deaths, %" PRIu64 " failed starts), %" PRIu64 " transfers, %" PRIu64
+        " elections, %" PRIu64 " leaders struck\n"
         "%" PRIu64 " writes, %" PRIu64 " reads, %" PRIu64 " refused, %" PRIu64
         " given up; %" PRIu64 " entries applied, %" PRIu64
         " compactions, %" PRIu64 " messages\n",
         runs, simulated_us / 1000000, took, f->kills, f->power_cuts, f->pauses,
         f->partitions, f->bad_disks, f->disk_errors, f->disk_deaths,
-        f->failed_starts, f->transfers, f->writes, f->reads, f->refused,
-        f->given_up, f->applied, f->compactions, f->messages);
+        f->failed_starts, f->transfers, f->elections, f->hunts, f->writes,
+        f->reads, f->refused, f->given_up, f->applied, f->compactions,
+        f->messages);
 }
 
 static double now_s(void)

@@ -116,6 +116,13 @@ void net_heal(struct net *net)
     memset(net->cut, 0, sizeof net->cut);
 }
 
+void net_isolate(struct net *net, unsigned who)
+{
+    for (unsigned a = 0; a < net->n_nodes; a++) {
+        net->cut[a][who] = net->cut[who][a] = a != who;
+    }
+}
+
 /* Two sides, each member on one of them by chance. */
 static void cut_in_two(struct net *net, bool one_way)
 {

@@ -38,6 +38,8 @@ void net_send(struct net *net, struct events *events,
 /* Would a message arriving now get through? */
 bool net_delivers(const struct net *net, const struct raft_message *m);
 void net_heal(struct net *net);
+/* That member alone, in both directions, by its place. */
+void net_isolate(struct net *net, unsigned who);
 /* Cut some links, in a way drawn by chance; says which in text. */
 void net_break(struct net *net, bool one_way, char *text, size_t size);
 

@@ -492,6 +492,7 @@ static void check_standing(struct world *w, struct node *n)
         TRACE(w, "n%" PRIu64 " leads term %" PRIu64, n->id, term);
         oracle_leads(&w->oracle, n->id, term);
         oracle_leader_log(&w->oracle, n->id, term, &n->submitted);
+        world_elected(w, n);
     }
 }
 

@@ -56,9 +56,9 @@ static void draw_disk(struct options *o, struct rng *g)
     o->disk_stall = rng_below(g, 2) ? 0 : (uint32_t)between(g, 0, 5000);
     o->disk_stall_max_us = between(g, 100000, 5000000);
     o->disk.read_error = 100;
-    o->disk.write_error = rng_below(g, 2) ? 0 : (uint32_t)between(g, 1, 3000);
-    o->disk.sync_error = rng_below(g, 2) ? 0 : (uint32_t)between(g, 1, 20000);
-    o->disk.full = rng_below(g, 2) ? 0 : (uint32_t)between(g, 1, 100000);
+    o->disk.write_error = rng_below(g, 2) ? 0 : (uint32_t)between(g, 1, 10000);
+    o->disk.sync_error = rng_below(g, 2) ? 0 : (uint32_t)between(g, 1, 200000);
+    o->disk.full = rng_below(g, 2) ? 0 : (uint32_t)between(g, 1, 300000);
 }
 
 void options_draw(struct options *o, uint64_t seed)
@@ -70,7 +70,7 @@ void options_draw(struct options *o, uint64_t seed)
     rng_init(&g, seed);
     o->n_nodes = sizes[rng_below(&g, sizeof sizes / sizeof sizes[0])];
     o->n_clients = (unsigned)between(&g, 1, 12);
-    o->length_us = between(&g, 5, 30) * 1000000;
+    o->length_us = between(&g, 3, 15) * 1000000;
     o->tick_us = 10000;
     o->drift_percent = (unsigned)between(&g, 0, 10);
     draw_raft(o, &g);
@@ -81,7 +81,7 @@ void options_draw(struct options *o, uint64_t seed)
     o->write_percent = (unsigned)between(&g, 20, 90);
     o->data_size_max = rng_below(&g, 3) ? 100 : 6000;
     o->compact_every = rng_below(&g, 3) ? between(&g, 5, 100) : 0;
-    o->fault_every_us = rng_below(&g, 10) ? between(&g, 50000, 2000000) : 0;
+    o->fault_every_us = rng_below(&g, 10) ? between(&g, 20000, 2000000) : 0;
     o->kills = weight(&g);
     o->power_cuts = weight(&g);
     o->pauses = weight(&g);
@@ -89,6 +89,7 @@ void options_draw(struct options *o, uint64_t seed)
     o->one_way = weight(&g);
     o->bad_disks = weight(&g);
     o->transfers = weight(&g);
+    o->hunt_percent = rng_below(&g, 2) ? 0 : (unsigned)between(&g, 10, 90);
 }
 
 void options_show(const struct options *o, char *text, size_t size)
@@ -98,11 +99,12 @@ void options_show(const struct options *o, char *text, size_t size)
         "nodes=%u clients=%u length=%" PRIu64 "s loss=%u%% double=%u%% "
         "detour=%u%% disk=%" PRIu64 "us stall=%u wal=%u compact=%" PRIu64
         " fault-every=%" PRIu64 "ms kill=%u cut=%u pause=%u part=%u "
-        "one-way=%u bad-disk=%u transfer=%u%s%s",
+        "one-way=%u bad-disk=%u transfer=%u hunt=%u%%%s%s",
         o->n_nodes, o->n_clients, o->length_us / 1000000, o->net.loss / 10000,
         o->net.duplication / 10000, o->net.detour / 10000, o->disk_max_us,
         o->disk_stall, o->wal_pages, o->compact_every, o->fault_every_us / 1000,
         o->kills, o->power_cuts, o->pauses, o->partitions, o->one_way,
-        o->bad_disks, o->transfers, o->raft.no_pre_vote ? " no-pre-vote" : "",
+        o->bad_disks, o->transfers, o->hunt_percent,
+        o->raft.no_pre_vote ? " no-pre-vote" : "",
         o->raft.no_check_quorum ? " no-check-quorum" : "");
 }

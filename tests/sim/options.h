@@ -32,6 +32,8 @@ struct options {
     /* weights; 0: this kind does not happen in this run */
     unsigned kills, power_cuts, pauses, partitions, one_way, bad_disks,
         transfers;
+    unsigned hunt_percent; /* of new leaders: struck soon after they won, which
+                              is when logs differ most */
 };
 
 void options_draw(struct options *o, uint64_t seed);

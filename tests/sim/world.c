@@ -184,6 +184,45 @@ static struct node *draw_node(struct world *w)
     return &w->nodes[place];
 }
 
+void world_elected(struct world *w, const struct node *n)
+{
+    struct event e = {
+        .kind = EVENT_HUNT, .target = (unsigned)n->id - 1, .life = n->life};
+
+    w->figures.elections++;
+    if (world_between(w, 0, 99) < w->options.hunt_percent) {
+        e.at_us = world_now(w) + world_between(w, 0,
+                                               2 * w->options.net.delay_max_us +
+                                                   w->options.disk_max_us);
+        events_put(&w->events, e);
+    }
+}
+
+/* Cut off, killed or paused: its last messages are on their way. */
+static void hunt(struct world *w, struct node *n, uint64_t life)
+{
+    if (w->is_calm || n->life != life || !node_is_up(n)) {
+        return;
+    }
+    w->figures.hunts++;
+    switch (world_between(w, 0, 5)) {
+    case 0:
+        crash(w, n, true);
+        break;
+    case 1:
+        crash(w, n, false);
+        break;
+    case 2:
+        pause_node(w, n);
+        break;
+    default:
+        TRACE(w, "n%" PRIu64 " is cut off", n->id);
+        net_heal(&w->net);
+        net_isolate(&w->net, (unsigned)n->id - 1);
+        put(w, EVENT_HEAL, 0, world_between(w, 10000, 1000000), 0);
+    }
+}
+
 static void mend_disks(struct world *w)
 {
     static const struct disk_faults none;
@@ -310,7 +349,11 @@ static void handle(struct world *w, struct event *e)
             cause_trouble(w);
         }
         break;
-    case EVENT_END:
+    case EVENT_HUNT:
+        hunt(w, &w->nodes[e->target], e->life);
+        break;
+    case EVENT_HEAL:
+        net_heal(&w->net);
         break;
     default:
         handle_node_event(w, e);

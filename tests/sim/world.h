@@ -21,6 +21,7 @@ struct client {
 
 struct world_figures {
     uint64_t kills, power_cuts, pauses, partitions, bad_disks, transfers;
+    uint64_t elections, hunts;
     uint64_t failed_starts, disk_deaths;
     uint64_t writes, reads, refused, given_up, applied, compactions;
     uint64_t messages, disk_errors;
@@ -55,6 +56,8 @@ bool world_run(struct world *w);
 uint64_t world_now(const struct world *w);
 bool world_chance(struct world *w, uint32_t in_a_million);
 uint64_t world_between(struct world *w, uint64_t low, uint64_t high);
+/* That node leads a new term. */
+void world_elected(struct world *w, const struct node *n);
 enum answer { ANSWER_OK, ANSWER_NOT_APPLIED, ANSWER_UNKNOWN };
 /* What a node tells the client of that operation. */
 void world_answer(struct world *w, uint64_t operation, enum answer answer,
