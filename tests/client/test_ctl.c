@@ -210,6 +210,7 @@ static pid_t start(char **argv, int *read_fd)
     pid = fork();
     if (pid == 0) {
         dup2(fds[1], STDOUT_FILENO);
+        dup2(fds[1], STDERR_FILENO);
         execv("/proc/self/exe", argv);
         _exit(99);
     }
@@ -302,21 +303,26 @@ END_TEST
 
 START_TEST(command_is_told_while_the_lock_still_holds)
 {
+    char said[300] = "";
     int fd;
     pid_t ctl;
+    FILE *f;
 
-    fake.ttl_s = 2;
+    fake.ttl_s = 3;
     for (int i = 0; i < FAKE_STEPS; i++) {
         fake_plan(&fake, FAKE_RENEW, i == 0 ? FAKE_ANSWER : FAKE_SILENT,
                   GRPC_OK, NULL);
     }
-    ctl = START(&fd, W("lock"), W("n"), W("--ttl=2s"), W("--"), W("sh"),
+    ctl = START(&fd, W("lock"), W("n"), W("--ttl=3s"), W("--"), W("sh"),
                 W("-c"), W("trap 'echo told; exit' TERM; sleep 30 >&2 & wait"));
-    await_output(fd);
-    /* it has been told, and yet can still give the lock back itself */
+    f = fdopen(fd, "r");
+    ck_assert_ptr_nonnull(fgets(said, sizeof(said), f));
+    ck_assert_msg(strstr(said, "about to be lost") != NULL, "%s", said);
+    ck_assert_ptr_nonnull(fgets(said, sizeof(said), f));
+    ck_assert_str_eq(said, "told\n");
     ck_assert_int_eq(exit_code(ctl), CTL_LOST);
     ck_assert_uint_eq(fake_calls(&fake, FAKE_RELEASE), 1);
-    close(fd);
+    fclose(f);
 }
 END_TEST
 
