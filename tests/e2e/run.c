@@ -3,6 +3,7 @@
  */
 #include "run.h"
 
+#include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,13 @@ void run_finding(struct run *r, const char *format, ...)
     vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
     printf("FOUND: %s\n", text);
+}
+
+void run_assert_clean(const struct run *r)
+{
+    unsigned n = atomic_load(&r->findings);
+
+    ck_assert_msg(n == 0, "%u findings, the first of them above", n);
 }
 
 void raise_to(atomic_llong *highest, int64_t value)

@@ -23,6 +23,8 @@ struct run {
 /* Print it (the first few) and count it. */
 void run_finding(struct run *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Main thread: the test fails if anything was found. */
+void run_assert_clean(const struct run *r);
 /* *highest = max(*highest, value) */
 void raise_to(atomic_llong *highest, int64_t value);
 

@@ -32,7 +32,7 @@ static void verify(struct run *r, struct writers *w)
 {
     cluster_settle(r->cluster);
     writers_verify(w);
-    ck_assert_uint_eq(atomic_load(&r->findings), 0);
+    run_assert_clean(r);
 }
 
 static void kill_all(struct run *r, struct writers *w, uint64_t writes)
