@@ -75,7 +75,7 @@ static void stop_proposals(struct proposal_list *list)
 
     while ((p = TAILQ_FIRST(list)) != NULL) {
         TAILQ_REMOVE(list, p, link);
-        p->done(p, p->ever_sent ? ST_TIMEOUT : ST_STOPPED, NULL);
+        p->done(p, p->term != 0 ? ST_TIMEOUT : ST_STOPPED, NULL);
     }
 }
 
@@ -174,7 +174,6 @@ static void set_out(struct node *n, struct node_proposal *p)
 {
     ASSERT(p->term == 0);
     move_proposal(n, p, raft_term_now(n->raft));
-    p->ever_sent = true;
 }
 
 static void forward_proposal(struct node *n, struct node_proposal *p,
@@ -251,7 +250,6 @@ void node_propose(struct node *n, struct node_proposal *p,
     protobuf_c_message_pack(&cmd->base, data);
     p->data = data;
     p->term = 0;
-    p->ever_sent = false;
     p->deadline_ms =
         patient ? UINT64_MAX : node_now_ms(n) + n->config.request_timeout_ms;
     TAILQ_INSERT_TAIL(&n->waiting, p, link);
@@ -276,6 +274,12 @@ static void put_back_lost(struct node *n, raft_term applied_term)
     }
 }
 
+static bool is_overdue(const struct node_proposal *p, uint64_t now_ms)
+{
+    return p->deadline_ms <= now_ms ||
+           (p->term == 0 && p->give_up_ms != 0 && p->give_up_ms <= now_ms);
+}
+
 /* Ends one proposal of the list that is past its deadline; false: none is. */
 static bool expire_one(struct node *n, struct proposal_list *list,
                        uint64_t now_ms)
@@ -284,8 +288,8 @@ static bool expire_one(struct node *n, struct proposal_list *list,
 
     TAILQ_FOREACH(p, list, link)
     {
-        if (p->deadline_ms <= now_ms) {
-            end_proposal(n, p, node_timeout_status(n, p->ever_sent), NULL);
+        if (is_overdue(p, now_ms)) {
+            end_proposal(n, p, node_timeout_status(n, p->term != 0), NULL);
             return true;
         }
     }

@@ -99,9 +99,10 @@ struct node_proposal {
     uint64_t request;
     raft_term term; /* 0: not on its way, waits for a leader */
     uint64_t deadline_ms;
+    uint64_t give_up_ms; /* set by the caller, 0: never. Not on its way by
+                            then: ST_NO_LEADER, while somebody still listens */
     const uint8_t *data; /* the encoded command; must live as long as p */
     size_t size;
-    bool ever_sent;
     void (*done)(struct node_proposal *p, enum status st,
                  const struct applied *result);
 };

@@ -9,6 +9,10 @@
 
 #include "server/logger.h"
 
+/* An answer that a write was not applied leaves this long before the call's
+ * deadline: after it, the client could not know. */
+#define LAST_WORD_MS 200
+
 /* A MemberPublish on its way. */
 struct publication {
     struct node_proposal proposal;
@@ -169,8 +173,11 @@ void service_write(struct rpc_call *c, Pawl__Command__V1__Command *cmd,
     struct service *s = rpc_call_service(c);
     struct arena *arena = rpc_call_arena(c);
     struct write_call *w = arena_alloc(arena, sizeof(*w));
+    uint64_t deadline_ms = rpc_call_deadline(c);
 
     w->proposal.done = write_done;
+    w->proposal.give_up_ms =
+        deadline_ms > LAST_WORD_MS ? deadline_ms - LAST_WORD_MS : 0;
     w->service = s;
     w->call = c;
     w->reply = reply;

@@ -564,6 +564,51 @@ START_TEST(minority_refuses_writes_and_reads)
 }
 END_TEST
 
+/* What certainly was not applied says so while the caller still listens. */
+START_TEST(write_that_never_left_gives_up_in_time)
+{
+    struct world *w = world_new();
+    struct write put;
+    raft_id alone;
+
+    elect(w);
+    alone = follower_of(leader_of(w, 1));
+    isolate(w, alone, true);
+    pass_ms(w, 3000);
+    start_put(w, alone, &put, "k", "v");
+    put.proposal.give_up_ms = w->now_ms + 500;
+    pass_ms(w, 450);
+    ck_assert_int_eq(put.done, 0);
+    pass_ms(w, 100);
+    ck_assert_int_eq(put.done, 1);
+    ck_assert_int_eq(put.st, ST_NO_LEADER);
+    arena_release(&put.arena);
+    world_free(w);
+}
+END_TEST
+
+/* The leader has it in its log: nobody can say that it is not applied. */
+START_TEST(write_under_way_does_not_give_up)
+{
+    struct world *w = world_new();
+    struct write put;
+    raft_id leader;
+
+    elect(w);
+    leader = leader_of(w, 1);
+    isolate(w, leader, true);
+    start_put(w, leader, &put, "k", "v");
+    put.proposal.give_up_ms = w->now_ms + 500;
+    pass_ms(w, 6900);
+    ck_assert_int_eq(put.done, 0);
+    pass_ms(w, 200);
+    ck_assert_int_eq(put.done, 1);
+    ck_assert_int_eq(put.st, ST_TIMEOUT_LEADER_FAILED);
+    arena_release(&put.arena);
+    world_free(w);
+}
+END_TEST
+
 START_TEST(E5_follower_reads_wait_for_the_leader_s_index)
 {
     struct world *w = world_new();
@@ -741,6 +786,8 @@ int main(void)
                         2);
     tcase_add_test(tc, write_that_the_dead_leader_committed_is_not_repeated);
     tcase_add_test(tc, minority_refuses_writes_and_reads);
+    tcase_add_test(tc, write_that_never_left_gives_up_in_time);
+    tcase_add_test(tc, write_under_way_does_not_give_up);
     tcase_add_test(tc, E5_follower_reads_wait_for_the_leader_s_index);
     tcase_add_test(tc, forgotten_requests_are_not_answered);
     tcase_add_test(tc, lease_ends_after_its_ttl_and_not_before);
