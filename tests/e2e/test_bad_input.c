@@ -73,14 +73,16 @@ static const struct garbage {
     size_t size;
     bool may_go_on; /* to become something: the server waits for the rest */
 } garbage[] = {
-    {"text", "hello, is this the lock service?\r\n\r\n", 36},
-    {"zeros", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 29},
-    {"a TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x11\x22", 13},
-    {"nearly the preface", "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", 24},
+    {"text", "hello, is this the lock service?\r\n\r\n", 36, false},
+    {"zeros", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 29,
+     false},
+    {"a TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x11\x22", 13,
+     false},
+    {"nearly the preface", "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", 24, false},
     {"a frame of 16 MiB", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\x04",
      28, true},
     {"SETTINGS of 5 bytes",
-     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\5\4\0\0\0\0\0abcde", 38},
+     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\5\4\0\0\0\0\0abcde", 38, false},
 };
 
 START_TEST(garbage_instead_of_a_preface_is_closed)
