@@ -10,6 +10,7 @@
 #include "proto/base.h"
 
 #define WORDS 12
+#define LINE 200
 
 /* ---- values -------------------------------------------------------------- */
 
@@ -105,7 +106,7 @@ static int split(const char *line, char *copy, char **argv)
     char *save;
     int argc = 0;
 
-    strcpy(copy, line);
+    snprintf(copy, LINE, "%s", line);
     for (char *word = strtok_r(copy, " ", &save); word != NULL;
          word = strtok_r(NULL, " ", &save)) {
         ck_assert_int_lt(argc, WORDS - 1);
@@ -118,7 +119,7 @@ static int split(const char *line, char *copy, char **argv)
 static struct ctl_options parse(const char *line, int *n_arguments)
 {
     struct ctl ctl = {.out = stdout, .err = stderr};
-    static char copy[200]; /* options point into it */
+    static char copy[LINE]; /* options point into it */
     char *argv[WORDS];
     int argc = split(line, copy, argv);
     int rest;

@@ -206,7 +206,7 @@ START_TEST(peer_is_known)
     w.in_message = note_peer;
     world_unary(&w, &r, "/test.T/Echo", "x", 0);
     ck_assert(strncmp(seen_peer, "127.0.0.1:", 10) == 0);
-    ck_assert_int_ne(atoi(seen_peer + 10), w.port);
+    ck_assert_int_ne(strtol(seen_peer + 10, NULL, 10), w.port);
 }
 END_TEST
 
@@ -777,7 +777,7 @@ END_TEST
 
 START_TEST(connections_beyond_the_limit_are_closed)
 {
-    struct rpc_channel *first = w.channel;
+    struct rpc_channel *first;
     struct result got = {0};
 
     teardown();
