@@ -342,6 +342,7 @@ void node_on_forward(struct node *n, raft_id from,
     switch (item->what_case) {
     case PAWL__PEER__V1__FORWARD__WHAT_PROPOSE:
         result.request = item->request;
+        result.term = item->term;
         result.status = propose_for(n, item);
         /* Taken ones are answered by being applied at the asker. */
         if (result.status != PAWL__PEER__V1__FORWARD_STATUS__FORWARD_OK) {
@@ -368,6 +369,8 @@ void node_on_forward_result(struct node *n,
 
     if (p == NULL) {
         node_lease_result(n, item);
+    } else if (item->term != p->term) {
+        return; /* a late answer: it has been sent again since */
     } else if (item->status ==
                PAWL__PEER__V1__FORWARD_STATUS__FORWARD_NOT_LEADER) {
         put_back(n, p);

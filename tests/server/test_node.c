@@ -269,13 +269,18 @@ static void settle(struct world *w)
     }
 }
 
+static void pass_tick(struct world *w)
+{
+    w->now_ms += 50;
+    for (size_t i = 0; i < NODES; i++) {
+        node_tick(w->sides[i].node);
+    }
+}
+
 static void pass_ms(struct world *w, unsigned ms)
 {
     for (unsigned i = 0; i < ms; i += 50) {
-        w->now_ms += 50;
-        for (size_t j = 0; j < NODES; j++) {
-            node_tick(w->sides[j].node);
-        }
+        pass_tick(w);
         settle(w);
     }
 }
@@ -502,6 +507,45 @@ START_TEST(B15_write_lost_with_its_leader_is_repeated_once)
     for (raft_id at = 1; at <= NODES; at++) {
         ck_assert_int_eq(version_of(w, at, "k"), 1);
     }
+    arena_release(&put.arena);
+    world_free(w);
+}
+END_TEST
+
+/* An answer to the first sending comes when the second is on its way. */
+START_TEST(B15_late_refusal_repeats_nothing)
+{
+    static const Pawl__Peer__V1__ForwardStatus statuses[] = {
+        PAWL__PEER__V1__FORWARD_STATUS__FORWARD_NOT_LEADER,
+        PAWL__PEER__V1__FORWARD_STATUS__FORWARD_BUSY};
+    Pawl__Peer__V1__ForwardResult late = PAWL__PEER__V1__FORWARD_RESULT__INIT;
+    struct world *w = world_new();
+    struct node *node;
+    struct write put;
+    raft_id leader, asker;
+
+    elect(w);
+    leader = leader_of(w, 1);
+    asker = follower_of(leader);
+    node = w->sides[asker - 1].node;
+    start_put(w, asker, &put, "k", "v");
+    node_round(node);
+    late.request = put.proposal.request;
+    late.term = put.proposal.term;
+    late.status = statuses[_i];
+    isolate(w, leader, true);
+    while (put.proposal.term <= late.term) {
+        ck_assert_uint_lt(w->now_ms, 60000);
+        if (!world_step(w)) {
+            pass_tick(w);
+        }
+    }
+    ck_assert_int_eq(put.done, 0);
+    node_on_forward_result(node, &late);
+    pass_ms(w, 1000);
+    ck_assert_int_eq(put.done, 1);
+    ck_assert_int_eq(put.st, ST_OK);
+    ck_assert_int_eq(version_of(w, asker, "k"), 1);
     arena_release(&put.arena);
     world_free(w);
 }
@@ -784,6 +828,7 @@ int main(void)
     tcase_add_test(tc, any_member_takes_writes_and_reads);
     tcase_add_loop_test(tc, B15_write_lost_with_its_leader_is_repeated_once, 0,
                         2);
+    tcase_add_loop_test(tc, B15_late_refusal_repeats_nothing, 0, 2);
     tcase_add_test(tc, write_that_the_dead_leader_committed_is_not_repeated);
     tcase_add_test(tc, minority_refuses_writes_and_reads);
     tcase_add_test(tc, write_that_never_left_gives_up_in_time);
