@@ -72,7 +72,7 @@ PIC := -fPIC -fvisibility=hidden
 PROTOS := $(wildcard proto/*.proto proto/etcd/*.proto)
 GEN_C := $(PROTOS:proto/%.proto=$(B)/gen/%.pb-c.c)
 GEN_H := $(GEN_C:.c=.h)
-HEADERS := $(wildcard raft/*.h proto/*.h server/*.h client/*.h tests/*/*.h)
+HEADERS := $(wildcard raft/*.h proto/*.h server/*.h client/*.h tests/*.h tests/*/*.h)
 
 CORE_SRC := $(filter-out raft/store%.c,$(wildcard raft/*.c))
 RAFT_SRC := $(wildcard raft/*.c)

@@ -12,6 +12,7 @@
 
 #include "client/ctl.h"
 #include "fake.h"
+#include "tests/suite.h"
 
 static struct fake fake;
 static char *out, *err;
@@ -328,8 +329,6 @@ static int run_tests(void)
 {
     Suite *s = suite_create("ctl");
     TCase *t = tcase_create("commands");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 20);
@@ -352,10 +351,7 @@ static int run_tests(void)
     tcase_add_test(t, signal_is_passed_on_to_the_command);
     tcase_add_test(t, command_is_told_while_the_lock_still_holds);
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return suite_main(s);
 }
 
 int main(int argc, char **argv)

@@ -8,6 +8,7 @@
 
 #include "client/ctl.h"
 #include "proto/base.h"
+#include "tests/suite.h"
 
 #define WORDS 12
 #define LINE 200
@@ -333,8 +334,6 @@ int main(void)
 {
     Suite *s = suite_create("ctl_options");
     TCase *t = tcase_create("options");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_loop_test(t, duration_is_understood_or_refused, 0,
                         ARRAY_LENGTH(durations));
@@ -351,8 +350,5 @@ int main(void)
     tcase_add_loop_test(t, help_is_given_to_who_asks, 0, ARRAY_LENGTH(helps));
     tcase_add_loop_test(t, help_fits_in_eighty_columns, 0, ARRAY_LENGTH(helps));
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return suite_main(s);
 }

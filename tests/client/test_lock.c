@@ -10,6 +10,7 @@
 
 #include "client/internal.h"
 #include "fake.h"
+#include "tests/suite.h"
 
 static struct fake one, two;
 static struct pawl *p;
@@ -345,8 +346,6 @@ int main(void)
 {
     Suite *s = suite_create("lock");
     TCase *t = tcase_create("leases and locks");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 20);
@@ -371,8 +370,5 @@ int main(void)
     tcase_add_test(t, lease_that_ended_in_the_queue_is_replaced);
     tcase_add_test(t, lock_is_released_and_checked_by_its_token);
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return suite_main(s);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "rpc_world.h"
+#include "tests/suite.h"
 
 static struct world w;
 static struct result r;
@@ -851,8 +852,6 @@ int main(void)
 {
     Suite *s = suite_create("rpc");
     TCase *tc = tcase_create("rpc");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
@@ -901,9 +900,5 @@ int main(void)
     tcase_add_test(tc, figures_add_up);
     tcase_add_test(tc, idle_connection_is_kept_alive_by_pings);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

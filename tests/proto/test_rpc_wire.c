@@ -9,6 +9,7 @@
 
 #include "proto/grpc.h"
 #include "raw_client.h"
+#include "tests/suite.h"
 
 static struct world w;
 static struct raw raw;
@@ -655,8 +656,6 @@ int main(void)
 {
     Suite *s = suite_create("rpc_wire");
     TCase *tc = tcase_create("rpc_wire");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
@@ -684,9 +683,5 @@ int main(void)
     tcase_add_test(tc, pings_are_answered_at_once);
     tcase_add_test(tc, silent_peer_is_dropped);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

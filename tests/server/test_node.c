@@ -10,6 +10,7 @@
 #include "server/lock.h"
 #include "server/node.h"
 #include "server/wire.h"
+#include "tests/suite.h"
 
 #define NODES 3
 #define PACKETS_MAX 100000
@@ -822,8 +823,6 @@ int main(void)
 {
     Suite *s = suite_create("node");
     TCase *tc = tcase_create("node");
-    SRunner *sr;
-    int failed;
 
     tcase_add_test(tc, any_member_takes_writes_and_reads);
     tcase_add_loop_test(tc, B15_write_lost_with_its_leader_is_repeated_once, 0,
@@ -840,9 +839,5 @@ int main(void)
     tcase_add_test(tc, I4_leases_get_a_new_ttl_after_an_election);
     tcase_add_test(tc, A17_stuck_disk_starts_no_election);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }
