@@ -1,8 +1,9 @@
 /*
  * test_random.c - whole clusters under faults that a seed draws: loss,
  * duplication, reordering, partitions, crashes that lose what is not synced,
- * slow disks, compaction. cluster.c checks safety all along; then the faults
- * stop and a write must commit everywhere (O12).
+ * slow disks, compaction, snapshots that break or arrive late, servers that
+ * become members, voters, learners and nobody. cluster.c checks safety all
+ * along; then the faults stop and a write must commit everywhere (O12).
  *
  *     PAWL_SEED=0x1234 build/.../test_random      repeats one run
  *     PAWL_RUNS=1000                              more of them
@@ -22,7 +23,9 @@ struct world {
     unsigned ticks;             /* per cent: how fast timers run */
     unsigned syncs;             /* per cent: how fast disks are */
     unsigned fault;             /* one step in this many is a fault */
-    unsigned n_proposed;
+    bool changes;               /* of the members */
+    bool cuts_deep;             /* compaction does not wait for the slowest */
+    unsigned n_proposed, n_changed, n_joint;
 };
 
 static bool chance(struct world *w, unsigned percent)
@@ -113,6 +116,9 @@ static void repair_all(struct world *w)
 {
     cluster_heal(w->c);
     for (raft_id id = 1; id <= w->c->n; id++) {
+        if (cluster_at(w->c, id)->is_installing) {
+            cluster_install(w->c, cluster_at(w->c, id), true);
+        }
         cluster_hold_disk(w->c, id, false);
         if (cluster_at(w->c, id)->raft == NULL) {
             restart(w, cluster_at(w->c, id));
@@ -154,8 +160,69 @@ static void compact_some(struct world *w)
     raft_index all;
 
     if (s->raft != NULL) {
-        all = raft_all_match_index(s->raft);
+        all = w->cuts_deep ? s->applied : raft_all_match_index(s->raft);
         cluster_compact(w->c, s->id, all < s->applied ? all : s->applied);
+    }
+}
+
+/* A stream ends, well or not; a state is installed, or not, or the power fails
+ * on the way. */
+static void move_snapshots(struct world *w)
+{
+    struct cluster *c = w->c;
+    struct server *s = cluster_at(c, anybody(w));
+
+    if (s->is_installing) {
+        if (chance(w, 10)) {
+            cluster_install_and_crash(c, s);
+        } else {
+            cluster_install(c, s, chance(w, 80));
+        }
+    } else if (c->n_transfers > 0) {
+        size_t i = rng_below(&w->rng, c->n_transfers);
+
+        if (chance(w, 20)) {
+            cluster_transfer_fails(c, i);
+        } else {
+            cluster_transfer_arrives(c, i, chance(w, 50));
+        }
+    }
+}
+
+/* Everybody may become anything; mostly few do. */
+static void change_members(struct world *w, struct server *s)
+{
+    unsigned much = chance(w, 20) ? 50 : 15;
+    struct raft_configuration target;
+    raft_index index;
+
+    cluster_parse_members(&target, "");
+    for (raft_id id = 1; id <= w->c->n; id++) {
+        enum raft_server_role role;
+        bool is_in = cluster_role(raft_configuration_now(s->raft), id, &role);
+
+        if (chance(w, much)) {
+            is_in = chance(w, 75);
+            role = chance(w, 70) ? RAFT_VOTER : RAFT_LEARNER;
+        }
+        if (is_in) {
+            target.servers[target.n_servers++] = (struct raft_server){id, role};
+        }
+    }
+    if (raft_propose_configuration(s->raft, &target, &index) == RAFT_OK) {
+        w->n_changed++;
+        w->n_joint +=
+            raft_configuration_is_joint(raft_configuration_now(s->raft));
+    }
+    raft_configuration_release(&target);
+}
+
+static void change_some_members(struct world *w)
+{
+    struct server *s = cluster_at(w->c, anybody(w));
+
+    if (w->changes && s->raft != NULL) {
+        change_members(w, s);
     }
 }
 
@@ -186,6 +253,10 @@ static void step(struct world *w)
     case 5:
         if (chance(w, 10)) {
             compact_some(w);
+        } else if (chance(w, 10)) {
+            change_some_members(w);
+        } else {
+            move_snapshots(w);
         }
         break;
     case 6:
@@ -202,6 +273,37 @@ static void step(struct world *w)
     }
 }
 
+/* As who is furthest knows them. */
+static const struct raft_configuration *newest_members(struct cluster *c)
+{
+    struct server *best = cluster_at(c, 1);
+
+    for (raft_id id = 2; id <= c->n; id++) {
+        if (cluster_at(c, id)->applied > best->applied) {
+            best = cluster_at(c, id);
+        }
+    }
+    return raft_configuration_now(best->raft);
+}
+
+/* Whatever terms others are in: a removed server may go on asking for votes
+ * when there is no pre-vote, and nobody listens. */
+static raft_id newest_leader(struct cluster *c)
+{
+    raft_id leader = 0;
+    raft_term term = 0;
+
+    for (raft_id id = 1; id <= c->n; id++) {
+        const struct raft *r = cluster_at(c, id)->raft;
+
+        if (raft_role(r) == RAFT_LEADER && raft_term_now(r) > term) {
+            leader = id;
+            term = raft_term_now(r);
+        }
+    }
+    return leader;
+}
+
 /* O12: all faults are over; soon a write is applied by everybody. */
 static void make_progress(struct world *w)
 {
@@ -210,7 +312,7 @@ static void make_progress(struct world *w)
 
     repair_all(w);
     for (raft_index i = 0;; n++) {
-        raft_id leader = cluster_leader(c);
+        raft_id leader = newest_leader(c);
         size_t done = 0;
 
         ck_assert_msg(n < 400, "no progress in 400 ticks");
@@ -219,11 +321,15 @@ static void make_progress(struct world *w)
             cluster_propose(c, leader, "last", &i) != RAFT_OK) {
             i = 0;
         }
-        for (raft_id id = 1; id <= c->n && i != 0; id++) {
-            done += cluster_at(c, id)->applied >= i;
-        }
-        if (done == c->n) {
-            break;
+        if (i != 0) {
+            const struct raft_configuration *k = newest_members(c);
+
+            for (size_t m = 0; m < k->n_servers; m++) {
+                done += cluster_at(c, k->servers[m].id)->applied >= i;
+            }
+            if (done == k->n_servers && !raft_configuration_is_joint(k)) {
+                break;
+            }
         }
     }
 }
@@ -264,13 +370,19 @@ static void run(uint64_t seed)
     w.fault = 50 + (unsigned)rng_below(&w.rng, 2000);
     w.syncs = rng_below(&w.rng, 2) == 0 ? 100 : 3;
     w.ticks = 5 + (unsigned)rng_below(&w.rng, 96);
+    w.cuts_deep = rng_below(&w.rng, 2) == 0;
+    /* In plain Raft a server that was removed disturbs for ever (4.2.3). */
+    w.changes = !o.no_check_quorum && rng_below(&w.rng, 2) == 0;
+    o.n_spares = w.changes ? rng_below(&w.rng, 3) : 0;
     w.c = cluster_new(&o);
     for (unsigned i = 0; i < STEPS; i++) {
         step(&w);
     }
-    printf("  applied=%llu terms=%llu proposed=%u\n",
+    printf("  applied=%llu terms=%llu proposed=%u snapshots=%zu/%zu "
+           "changes=%u joint=%u\n",
            (unsigned long long)w.c->applied_max,
-           (unsigned long long)raft_term_seen(w.c), w.n_proposed);
+           (unsigned long long)raft_term_seen(w.c), w.n_proposed,
+           w.c->n_restores, w.c->n_told, w.n_changed, w.n_joint);
     make_progress(&w);
     cluster_free(w.c);
 }
