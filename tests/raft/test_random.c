@@ -360,6 +360,8 @@ static void run(uint64_t seed)
     config.inflight_messages_max = 1 + rng_below(&w.rng, 8);
     config.inflight_bytes_max = 1000 + rng_below(&w.rng, 10000);
     config.uncommitted_bytes_max = 10000;
+    config.disk_stall_ticks =
+        rng_below(&w.rng, 2) == 0 ? 5 + (unsigned)rng_below(&w.rng, 30) : 0;
     o.n_voters = rng_below(&w.rng, 2) == 0 ? 3 : 5;
     o.n_learners = rng_below(&w.rng, 3) == 0;
     o.no_pre_vote = rng_below(&w.rng, 4) == 0;
@@ -399,6 +401,99 @@ START_TEST(O1_to_O7_and_O12_hold_under_random_faults)
     for (uint64_t i = 0; i < n; i++) {
         run(0x5eed0000 + i);
     }
+}
+END_TEST
+
+/* ---- any graph of links
+ * ------------------------------------------------------- */
+
+/* Each link, both ways, is up or down. */
+static void cut_some_links(struct cluster *c, struct rng *g, unsigned percent)
+{
+    for (raft_id a = 1; a <= c->n; a++) {
+        for (raft_id b = a + 1; b <= c->n; b++) {
+            bool cut = rng_below(g, 100) < percent;
+
+            cluster_cut(c, a, b, cut);
+            cluster_cut(c, b, a, cut);
+        }
+    }
+}
+
+static bool would_vote_for(const struct cluster *c, raft_id voter, raft_id id)
+{
+    const struct raft *a = c->servers[voter - 1].raft;
+    const struct raft *b = c->servers[id - 1].raft;
+    raft_index last_a = raft_last_index(a), last_b = raft_last_index(b);
+    raft_term term_a = raft_entry_at(a, last_a)->term;
+    raft_term term_b = raft_entry_at(b, last_b)->term;
+
+    return !c->cut[voter][id] &&
+           (term_b > term_a || (term_b == term_a && last_b >= last_a));
+}
+
+/* Somebody sees a quorum of servers that have no more than itself. */
+static bool somebody_can_win(const struct cluster *c)
+{
+    for (raft_id id = 1; id <= c->n; id++) {
+        size_t votes = 0;
+
+        for (raft_id voter = 1; voter <= c->n; voter++) {
+            votes += would_vote_for(c, voter, id);
+        }
+        if (votes > c->n / 2) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Writes commit while the links stay as they are. */
+static void check_that_somebody_leads(struct cluster *c, unsigned graph)
+{
+    raft_index enough = c->applied_max + 20;
+    unsigned n = 0;
+
+    while (c->applied_max < enough) {
+        ck_assert_msg(n++ < 300, "no leader in graph %u", graph);
+        cluster_tick(c, 1);
+        for (raft_id id = 1; id <= c->n; id++) {
+            if (raft_is_settled_leader(cluster_at(c, id)->raft)) {
+                (void)cluster_propose(c, id, "x", NULL);
+            }
+        }
+    }
+}
+
+START_TEST(A13_ends_with_a_leader_if_one_can_win)
+{
+    unsigned n_winnable = 0;
+    struct rng g;
+
+    rng_init(&g, 0xa13 + (uint64_t)_i);
+    for (unsigned graph = 0; graph < 200; graph++) {
+        struct cluster_options o = {.n_voters = _i % 2 == 0 ? 5 : 3,
+                                    .seed = rng_next(&g)};
+        struct cluster *c = cluster_new(&o);
+
+        for (unsigned past = (unsigned)rng_below(&g, 4); past > 0; past--) {
+            raft_id leader = cluster_leader(c);
+
+            cut_some_links(c, &g, 30);
+            if (leader != 0) {
+                (void)cluster_propose(c, leader, "past", NULL);
+            }
+            cluster_tick(c, (unsigned)rng_below(&g, 40));
+        }
+        cut_some_links(c, &g, 20 + (unsigned)rng_below(&g, 50));
+        cluster_tick(c, 10); /* a leader that hears no quorum is gone */
+        if (somebody_can_win(c)) {
+            n_winnable++;
+            check_that_somebody_leads(c, graph);
+        }
+        cluster_free(c);
+    }
+    ck_assert_uint_gt(n_winnable, 50);
 }
 END_TEST
 
@@ -491,6 +586,7 @@ int main(void)
     TCase *t = tcase_create("random");
     tcase_set_timeout(t, 600);
     tcase_add_test(t, O1_to_O7_and_O12_hold_under_random_faults);
+    tcase_add_loop_test(t, A13_ends_with_a_leader_if_one_can_win, 0, 4);
     tcase_add_loop_test(t, no_message_stops_a_server, 0, 4);
     suite_add_tcase(suite, t);
     return suite_run(suite);
