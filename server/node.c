@@ -566,6 +566,13 @@ void node_stable(struct node *n, uint64_t batch)
     raft_stable(n->raft, batch);
 }
 
+void node_link_lost(struct node *n, raft_id id)
+{
+    if (!n->in_ready) { /* else we closed it ourselves */
+        raft_suspect(n->raft, id);
+    }
+}
+
 /* ---- questions
  * -------------------------------------------------------------------- */
 

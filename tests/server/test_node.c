@@ -654,6 +654,52 @@ START_TEST(write_under_way_does_not_give_up)
 }
 END_TEST
 
+/* All notice at once that a killed leader's connections broke. */
+START_TEST(leader_whose_links_broke_is_replaced_before_the_timeout)
+{
+    struct world *w = world_new();
+    raft_id leader;
+    uint64_t cut_ms;
+
+    elect(w);
+    leader = leader_of(w, 1);
+    isolate(w, leader, true);
+    cut_ms = w->now_ms;
+    node_link_lost(w->sides[follower_of(leader) - 1].node, leader);
+    node_link_lost(w->sides[other_follower_of(leader) - 1].node, leader);
+    while (leader_of(w, follower_of(leader)) == 0) {
+        pass_ms(w, 50);
+    }
+    ck_assert_uint_lt(w->now_ms - cut_ms,
+                      1000); /* of a timeout in 1000..2000 */
+    world_free(w);
+}
+END_TEST
+
+/* One alone lost it: the others hear the leader, and nothing changes. */
+START_TEST(leader_that_lives_survives_a_broken_link)
+{
+    struct world *w = world_new();
+    raft_id leader;
+    raft_term term;
+
+    elect(w);
+    leader = leader_of(w, 1);
+    term = raft_term_now(node_raft(w->sides[leader - 1].node));
+    for (int i = 0; i < 20; i++) {
+        w->cut[leader][follower_of(leader)] = true;
+        node_link_lost(w->sides[follower_of(leader) - 1].node, leader);
+        pass_ms(w, 700);
+        w->cut[leader][follower_of(leader)] = false;
+        pass_ms(w, 300);
+    }
+    ck_assert_uint_eq(leader_of(w, 1), leader);
+    ck_assert_uint_eq(raft_term_now(node_raft(w->sides[leader - 1].node)),
+                      term);
+    world_free(w);
+}
+END_TEST
+
 START_TEST(E5_follower_reads_wait_for_the_leader_s_index)
 {
     struct world *w = world_new();
@@ -832,6 +878,8 @@ int main(void)
     tcase_add_test(tc, minority_refuses_writes_and_reads);
     tcase_add_test(tc, write_that_never_left_gives_up_in_time);
     tcase_add_test(tc, write_under_way_does_not_give_up);
+    tcase_add_test(tc, leader_whose_links_broke_is_replaced_before_the_timeout);
+    tcase_add_test(tc, leader_that_lives_survives_a_broken_link);
     tcase_add_test(tc, E5_follower_reads_wait_for_the_leader_s_index);
     tcase_add_test(tc, forgotten_requests_are_not_answered);
     tcase_add_test(tc, lease_ends_after_its_ttl_and_not_before);
