@@ -104,9 +104,23 @@ static void check_role(const struct raft *r)
     }
 }
 
+static void check_lease(const struct raft *r)
+{
+    const struct lease *l = &r->lease;
+
+    ASSERT(r->role == RAFT_LEADER || (!l->is_held && !l->defers));
+    ASSERT(!l->is_held || r->commit_index >= r->term_first_index);
+    ASSERT(!l->is_held || l->defers);
+    ASSERT(l->n <= r->config.lease_ticks);
+    /* Without this an older leader's reads could be stale. */
+    ASSERT(r->role != RAFT_LEADER || lease_may_commit(r) ||
+           r->commit_index < r->term_first_index);
+}
+
 static void check_reads(const struct raft *r)
 {
     ASSERT(r->reads.n_begun <= r->reads.asked.n);
+    ASSERT(r->reads.n_timed <= r->reads.asked.n);
     ASSERT(r->role == RAFT_LEADER || r->reads.asked.n == 0);
     ASSERT(r->reads.forwarded.n == 0 ||
            (r->role == RAFT_FOLLOWER && r->leader_id != 0));
@@ -149,6 +163,7 @@ void check_all(struct raft *r)
     check_configs(r);
     check_role(r);
     check_reads(r);
+    check_lease(r);
 #ifdef PAWL_SLOW_ASSERTS
     check_scans(r);
 #endif
