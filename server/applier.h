@@ -63,6 +63,7 @@ void applier_free(struct applier *a);
 struct kv *applier_kv(struct applier *a);
 struct leases *applier_leases(struct applier *a);
 raft_index applier_index(const struct applier *a); /* last applied */
+raft_term applier_term(const struct applier *a);   /* of that entry */
 /* Ascending by id. */
 const struct member *applier_members(const struct applier *a, size_t *n);
 
@@ -115,6 +116,13 @@ void applier_load_member(struct applier *a, const struct member *m);
  */
 bool applier_loaded(struct applier *a, raft_index index, raft_term term,
                     int64_t revision, uint64_t digest);
+
+/*
+ * a becomes what other is and the other way round: how a snapshot's state takes
+ * the place of the present one under all who hold a. What applier_kv() and its
+ * like gave belongs to other from then on.
+ */
+void applier_exchange(struct applier *a, struct applier *other);
 
 /*
  * The member list that a RAFT_ENTRY_CONFIG carries in raft_configuration's

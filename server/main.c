@@ -19,6 +19,7 @@
 #include "server/options.h"
 #include "server/peers.h"
 #include "server/service.h"
+#include "server/snapshot.h"
 #include "server/statedb.h"
 #include "server/statethread.h"
 #include "server/url.h"
@@ -42,6 +43,8 @@ struct pawld {
     struct statethread *statethread;
     struct peers *peers;
     struct node *node;
+    struct snapshots *snapshots;
+    struct statedb_log_start log_start; /* released with log */
     struct service *service;
     struct rpc_server *clients, *members;
     bool stopping;
@@ -94,6 +97,11 @@ static void env_state_write(void *context, struct changeset *c)
 static void env_members(void *context, const struct member *members, size_t n)
 {
     peers_set_members(((struct pawld *)context)->peers, members, n);
+}
+
+static void env_snapshots(void *context, const raft_id *members, size_t n)
+{
+    snapshots_send(((struct pawld *)context)->snapshots, members, n);
 }
 
 static void on_stable(void *context, uint64_t batch)
@@ -205,8 +213,18 @@ static void load(struct pawld *p)
     if (store_load(p->store, &p->log) != STORE_OK) {
         log_die("%s", store_error(p->store));
     }
+    if (statedb_get_log_start(p->statedb, &p->log_start) != STATEDB_OK) {
+        log_die("%s", statedb_error(p->statedb));
+    }
     last = p->log.first_prev_index + p->log.n_entries;
-    if (applied < p->log.first_prev_index || applied > last) {
+    /*
+     * state.db holds what was committed, and that the log had synced before it
+     * was. The one case in which state.db is ahead: it is a snapshot, nothing
+     * was applied since, and the process ended before the log began anew
+     * behind it. Then that happens now; see build_node().
+     */
+    if (applied < p->log.first_prev_index ||
+        (applied > last && applied != p->log_start.installed_index)) {
         log_die("state.db stands at entry %" PRIu64 " but raft.db holds only "
                 "%" PRIu64 " to %" PRIu64 ": one of them is not of this time; "
                 "restore both together, or move the data directory away",
@@ -232,8 +250,29 @@ static void open_files(struct pawld *p)
  * ------------------------------------------------------------------------------
  */
 
+/* What state.db stands for, if it is a snapshot and no more than that; the log
+ * may not know of it yet. */
+static bool installed_snapshot(const struct pawld *p, struct raft_snapshot *s)
+{
+    const struct buffer *configuration = &p->log_start.configuration;
+
+    *s = (struct raft_snapshot){.index = p->log_start.installed_index,
+                                .term = applier_term(p->applier)};
+    if (s->index == 0 || s->index != applier_index(p->applier)) {
+        return false;
+    }
+    if (!raft_configuration_decode(&s->configuration, configuration->data,
+                                   configuration->size)) {
+        log_die("state.db holds no readable configuration: move the data "
+                "directory away and add this member anew");
+    }
+    return true;
+}
+
 static void build_node(struct pawld *p)
 {
+    struct raft_snapshot installed;
+    bool is_installed = installed_snapshot(p, &installed);
     struct node_config config;
     struct node_env env = {
         .context = p,
@@ -244,6 +283,7 @@ static void build_node(struct pawld *p)
         .forward = env_forward,
         .forward_reply = env_forward_reply,
         .state_write = env_state_write,
+        .snapshots = env_snapshots,
         .members = env_members,
     };
     struct raft_start start = {
@@ -255,6 +295,7 @@ static void build_node(struct pawld *p)
         .entries = p->log.entries,
         .n_entries = p->log.n_entries,
         .last_applied = applier_index(p->applier),
+        .snapshot = is_installed ? &installed : NULL,
     };
     struct peers_config pc = {
         .cluster_id = p->options.cluster_id,
@@ -277,6 +318,28 @@ static void build_node(struct pawld *p)
     p->node = node_new(&config, &env, &start, p->applier);
     peers_set_node(p->peers, p->node);
     store_content_release(&p->log);
+    buffer_release(&p->log_start.configuration);
+    raft_configuration_release(&installed.configuration);
+}
+
+static void build_snapshots(struct pawld *p)
+{
+    struct snapshots_config config = {
+        .data_dir = p->options.data_dir,
+        .cluster_id = p->options.cluster_id,
+        .self = p->options.member_id,
+        .bytes_per_second = p->options.snapshot_rate,
+    };
+    struct snapshots_parts parts = {
+        .loop = p->loop,
+        .peers = p->peers,
+        .node = p->node,
+        .statedb = p->statedb,
+        .statethread = p->statethread,
+    };
+
+    p->snapshots = snapshots_new(&config, &parts);
+    snapshots_serve(p->snapshots, p->members);
 }
 
 static struct rpc_server *listen_on(struct pawld *p, const char *urls,
@@ -389,8 +452,10 @@ static void shut_down(struct pawld *p)
     rpc_server_free(p->members);
     service_free(p->service);
     node_flush_state(p->node);
+    snapshots_stop(p->snapshots);
     statethread_free(p->statethread); /* may still ask for a compaction */
     logthread_free(p->logthread);
+    snapshots_free(p->snapshots);
     node_free(p->node);
     peers_free(p->peers);
     rpc_loop_free(p->loop);
@@ -458,6 +523,7 @@ int main(int argc, char **argv)
     build_servers(&p); /* a port in use is found before a file is touched */
     open_files(&p);
     build_node(&p);
+    build_snapshots(&p);
     build_service(&p);
     log_line(LOG_INFO,
              "pawld %s: member %" PRIx64 " (%s) of cluster %" PRIx64

@@ -257,11 +257,38 @@ static void link_free(struct link *k)
     free(k);
 }
 
+/* Do the links lead to these members already? Then they stay as they are, and
+ * so do the streams that point to them. */
+static bool are_linked(const struct peers *p, const struct member *members,
+                       size_t n)
+{
+    size_t at = 0;
+    bool same = true;
+
+    for (size_t i = 0; i < n && same; i++) {
+        char *address;
+
+        if (members[i].id == p->config.self || members[i].n_peer_urls == 0) {
+            continue;
+        }
+        address = url_address(members[i].peer_urls[0]);
+        same = at < p->n_links && p->links[at]->id == members[i].id &&
+               address != NULL && strcmp(p->links[at]->address, address) == 0;
+        at++;
+        free(address);
+    }
+    return same && at == p->n_links;
+}
+
 void peers_set_members(struct peers *p, const struct member *members, size_t n)
 {
-    struct link **links = mem_alloc(n, sizeof(*links));
+    struct link **links;
     size_t n_links = 0;
 
+    if (are_linked(p, members, n)) {
+        return;
+    }
+    links = mem_alloc(n, sizeof(*links));
     for (size_t i = 0; i < n; i++) {
         char *address;
 
@@ -444,6 +471,19 @@ static struct link *accept_hello(struct peers *p, struct rpc_call *c,
         return NULL;
     }
     return k;
+}
+
+void peers_hello(const struct peers *p, raft_id to, Pawl__Peer__V1__Hello *h)
+{
+    hello_init(p, to, h);
+}
+
+raft_id peers_accept_hello(struct peers *p, struct rpc_call *c,
+                           const Pawl__Peer__V1__Hello *h)
+{
+    struct link *k = accept_hello(p, c, h);
+
+    return k != NULL ? k->id : 0;
 }
 
 static void take_message(struct peers *p, struct link *k,
