@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "cluster.h"
 #include "lockers.h"
@@ -20,7 +21,7 @@
 #define PROGRESS 600
 
 struct counts {
-    unsigned leader_kills, follower_kills, leader_stops;
+    unsigned leader_kills, follower_kills, leader_stops, lonely_leaders;
 };
 
 /* Writes of some count are acknowledged from now on. */
@@ -52,12 +53,33 @@ static void stop_leader(struct run *r, size_t i)
     wait_for_progress(r, "with the old leader awake again");
 }
 
+/*
+ * What a leader alone has taken must not have been acknowledged: it is gone
+ * once the others go on without it.
+ */
+static void leave_leader_alone(struct run *r, size_t leader)
+{
+    struct timespec moment = {.tv_nsec = 100 * 1000000};
+    size_t n = cluster_size(r->cluster);
+
+    for (size_t i = 1; i < n; i++) {
+        cluster_kill(r->cluster, (leader + i) % n);
+    }
+    nanosleep(&moment, NULL); /* time to be wrong in */
+    cluster_kill(r->cluster, leader);
+    for (size_t i = 1; i < n; i++) {
+        cluster_start(r->cluster, (leader + i) % n);
+    }
+    wait_for_progress(r, "after all were killed, the leader last");
+    cluster_start(r->cluster, leader);
+}
+
 static void strike(struct run *r, struct random *random, struct counts *n)
 {
     size_t leader = cluster_leader(r->cluster);
     size_t size = cluster_size(r->cluster);
 
-    switch (random_below(random, 7)) {
+    switch (random_below(random, 8)) {
     case 0:
         n->leader_stops++;
         stop_leader(r, leader);
@@ -67,6 +89,10 @@ static void strike(struct run *r, struct random *random, struct counts *n)
         kill_and_restart(r,
                          (leader + 1 + random_below(random, size - 1)) % size,
                          "with a follower killed");
+        break;
+    case 2:
+        n->lonely_leaders++;
+        leave_leader_alone(r, leader);
         break;
     default:
         n->leader_kills++;
@@ -110,8 +136,8 @@ START_TEST(acknowledged_writes_outlive_every_leader)
     writers_stop(w);
     lockers_join(l);
     printf("blows: %u leaders killed, %u followers killed, %u leaders stopped, "
-           "in %.1f s\n",
-           n.leader_kills, n.follower_kills, n.leader_stops,
+           "%u left alone and killed, in %.1f s\n",
+           n.leader_kills, n.follower_kills, n.leader_stops, n.lonely_leaders,
            (double)(clock_ms() - start_ms) / 1000);
     cluster_settle(c);
     printf("terms: %" PRIu64 " to %" PRIu64 "\n", first_term, term_now(c));

@@ -28,7 +28,9 @@ static void show_failure(const struct world *w)
 {
     char text[500];
 
-    trace_show(&w->trace, stdout);
+    if (!w->trace.live) {
+        trace_show(&w->trace, 60, stdout);
+    }
     options_show(&w->options, text, sizeof text);
     (void)printf("%s\n\nFAILED seed=0x%" PRIx64 " commit=%s: %s\n", text,
                  w->options.seed, PAWL_COMMIT,

@@ -484,7 +484,7 @@ static void check_standing(struct world *w, struct node *n)
                     n->id);
     }
     if (commit != n->commit_index) {
-        oracle_commits(&w->oracle, n->id, commit, &n->submitted, durable);
+        oracle_commits(&w->oracle, n->id, term, commit, &n->submitted, durable);
         n->commit_index = commit;
     }
     if (raft_role(n->raft) == RAFT_LEADER && n->led_term != term) {

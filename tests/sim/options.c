@@ -25,7 +25,7 @@ static void draw_raft(struct options *o, struct rng *g)
     c->election_ticks = (unsigned)between(g, 8, 12);
     c->heartbeat_ticks = (unsigned)between(g, 1, 3);
     if (rng_below(g, 2)) { /* small limits are reached often */
-        c->append_bytes_max = between(g, 1, 2000);
+        c->append_bytes_max = rng_below(g, 2) ? 1 : between(g, 1, 2000);
         c->inflight_messages_max = between(g, 1, 8);
         c->inflight_bytes_max = between(g, 1, 8000);
         c->uncommitted_bytes_max = between(g, 1000, 20000);

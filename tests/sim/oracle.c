@@ -34,6 +34,7 @@ void oracle_release(struct oracle *o)
     }
     raft_free(o->known);
     history_release(&o->committed);
+    raft_free(o->commit_terms);
     raft_free(o->states);
     raft_free(o->operations);
     *o = (struct oracle){0};
@@ -156,8 +157,10 @@ void oracle_leader_log(struct oracle *o, raft_id id, raft_term term,
 {
     raft_index i = o->committed.last;
 
-    while (i > 0 && o->committed.places[i].term >= term) {
-        i--; /* an old leader may learn late that it won */
+    /* A candidate may learn late that it won, when a later term has already
+     * committed things; even old entries, that no quorum had before. */
+    while (i > 1 && o->commit_terms[i] >= term) {
+        i--;
     }
     if (!history_holds(log, i, &o->committed.places[i])) {
         oracle_fail(o,
@@ -179,8 +182,8 @@ static unsigned count_durable(const struct oracle *o, raft_index index,
     return n;
 }
 
-void oracle_commits(struct oracle *o, raft_id id, raft_index commit,
-                    const struct history *log,
+void oracle_commits(struct oracle *o, raft_id id, raft_term term,
+                    raft_index commit, const struct history *log,
                     const struct history *const *durable)
 {
     raft_index i = o->committed.last;
@@ -219,6 +222,9 @@ void oracle_commits(struct oracle *o, raft_id id, raft_index commit,
         o->committed.places = grow(o->committed.places, &o->committed.room, i,
                                    sizeof *o->committed.places);
         o->committed.places[i] = log->places[i];
+        o->commit_terms = grow(o->commit_terms, &o->n_commit_terms, i,
+                               sizeof *o->commit_terms);
+        o->commit_terms[i] = term;
     }
     o->committed.last = commit;
 }

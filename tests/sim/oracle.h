@@ -52,7 +52,9 @@ struct oracle {
     size_t n_known, room_known;
 
     struct history committed; /* what a quorum once held synced */
-    struct state *states;     /* by applied index */
+    raft_term *commit_terms;  /* by index: the term in which that was seen */
+    size_t n_commit_terms;
+    struct state *states; /* by applied index */
     size_t n_states;
 
     struct operation *operations;
@@ -79,11 +81,11 @@ void oracle_holds(struct oracle *o, raft_index index, const struct place *p);
 void oracle_leader_log(struct oracle *o, raft_id id, raft_term term,
                        const struct history *log);
 /*
- * A member's commit index rose: log is what it believes in, durable what each
- * member has synced. O6: a quorum has it.
+ * A member's commit index rose, in that term: log is what it believes in,
+ * durable what each member has synced. O6: a quorum has it.
  */
-void oracle_commits(struct oracle *o, raft_id id, raft_index commit,
-                    const struct history *log,
+void oracle_commits(struct oracle *o, raft_id id, raft_term term,
+                    raft_index commit, const struct history *log,
                     const struct history *const *durable);
 /* O6: id sends m while its disk holds durable. */
 void oracle_sends(struct oracle *o, const struct raft_message *m,

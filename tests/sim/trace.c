@@ -25,9 +25,12 @@ void trace_add(struct trace *t, uint64_t now_us, const char *format, ...)
     }
 }
 
-void trace_show(const struct trace *t, FILE *to)
+void trace_show(const struct trace *t, unsigned n_lines, FILE *to)
 {
-    uint64_t first = t->n > TRACE_LINES ? t->n - TRACE_LINES : 0;
+    uint64_t first;
+
+    n_lines = n_lines < TRACE_LINES ? n_lines : TRACE_LINES;
+    first = t->n > n_lines ? t->n - n_lines : 0;
 
     for (uint64_t i = first; i < t->n; i++) {
         (void)fprintf(to, "%s\n", t->lines[i % TRACE_LINES]);

@@ -21,6 +21,7 @@ struct trace {
 
 __attribute__((format(printf, 3, 4))) void
 trace_add(struct trace *t, uint64_t now_us, const char *format, ...);
-void trace_show(const struct trace *t, FILE *to);
+/* The last lines, as far as they are kept. */
+void trace_show(const struct trace *t, unsigned n_lines, FILE *to);
 
 #endif
