@@ -181,7 +181,7 @@ static void found(struct pawld *p)
         c.servers[i].id = o->founders[i].id;
         c.servers[i].role = RAFT_VOTER;
     }
-    c.extra = members_encode(o->founders, o->n_founders, &c.extra_size);
+    c.extra = members_encode(o->founders, o->n_founders, NULL, &c.extra_size);
     data = raft_configuration_encode(&c, &e.size);
     e.data = data;
     if (store_write(p->store, &batch, 1) != STORE_OK) {
