@@ -440,7 +440,7 @@ static void apply_configuration(struct applier *a, const struct raft_entry *e,
         out->member = list->change->member;
         out->incarnation = list->change->incarnation;
         out->request = list->change->request;
-        out->member_change_half_done = raft_configuration_is_joint(&c);
+        out->half_done = raft_configuration_is_joint(&c);
     }
     raft_configuration_release(&c);
 }

@@ -23,6 +23,9 @@ struct applied {
     enum status status;
     const char *text; /* more than status_text(), from the arena; or NULL */
     int64_t revision; /* the store's after this entry: for the header */
+    /* The first of the two entries of a joint change of the members: the
+     * outcome comes with the second. */
+    bool half_done;
     /* By the command's kind; from the arena; headers are left to the caller. */
     union {
         Etcdserverpb__PutResponse put;
@@ -42,9 +45,6 @@ struct applied {
             bool released;
             bool holds; /* only_if_waiting, but it holds the lock by now */
         } lock_release;
-        /* A change of the members. The first of the two entries of a joint
-         * one: the outcome comes with the second. */
-        bool member_change_half_done;
     };
 };
 

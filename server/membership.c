@@ -440,12 +440,12 @@ static int compare_urls(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static uint64_t digest_of(const struct buffer *b)
+uint64_t membership_digest(const void *data, size_t size)
 {
     uint8_t digest[EVP_MAX_MD_SIZE];
     uint64_t id = 0;
 
-    if (EVP_Digest(b->data, b->size, digest, NULL, EVP_sha1(), NULL) != 1) {
+    if (EVP_Digest(data, size, digest, NULL, EVP_sha1(), NULL) != 1) {
         log_die("SHA-1 is not available from OpenSSL");
     }
     for (size_t i = 0; i < sizeof(id); i++) {
@@ -473,7 +473,7 @@ uint64_t membership_new_id(char *const *urls, size_t n, const char *token,
         snprintf(text, sizeof(text), "%" PRIu64, time_ns);
         buffer_append(&b, text, strlen(text));
     }
-    id = digest_of(&b);
+    id = membership_digest(b.data, b.size);
     buffer_release(&b);
     free(sorted);
     return id;

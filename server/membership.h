@@ -43,6 +43,8 @@ void membership_target_release(struct raft_configuration *target);
 void membership_promotion(const struct members *ms, const struct member *m,
                           Pawl__Command__V1__MemberChange *change);
 
+/* The first bytes of SHA-1, as a number; never 0. */
+uint64_t membership_digest(const void *data, size_t size);
 /* http://host:port, at least one, none twice. */
 bool membership_urls_are_good(char *const *urls, size_t n);
 /*

@@ -449,7 +449,7 @@ static void apply_entry(struct node *n, const struct raft_entry *e)
         result.incarnation == n->config.incarnation) {
         p = find_proposal(n, result.request);
     }
-    if (p != NULL && result.member_change_half_done) {
+    if (p != NULL && result.half_done) {
         move_proposal(n, p, UINT64_MAX); /* the rest comes by itself */
     } else if (p != NULL) {
         end_proposal(n, p, result.status, &result);

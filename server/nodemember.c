@@ -208,10 +208,19 @@ void node_members_tick(struct node *n)
 void node_members_applied(struct node *n)
 {
     const struct members *ms = applier_member_set(n->applier);
+    struct arena arena;
+    char *text;
 
+    arena_init(&arena);
+    text = arena_printf(&arena, "%s", "");
     for (size_t i = 0; i < ms->n; i++) {
-        log_line(LOG_INFO, "member %" PRIx64 "%s%s: %s", ms->list[i].id,
-                 ms->list[i].name[0] != '\0' ? " " : "", ms->list[i].name,
-                 ms->list[i].is_learner ? "learner" : "voter");
+        const struct member *m = &ms->list[i];
+
+        text = arena_printf(&arena, "%s%s%" PRIx64 " (%s%s%s)", text,
+                            i > 0 ? ", " : "", m->id, m->name,
+                            m->name[0] != '\0' ? ", " : "",
+                            m->is_learner ? "learner" : "voter");
     }
+    log_line(LOG_INFO, "the members are %s", text);
+    arena_release(&arena);
 }

@@ -22,6 +22,7 @@ struct options {
     char *heartbeat_interval, *election_timeout; /* ms */
     char *max_request_bytes;
     char *snapshot_catchup_entries;
+    char *force_new_cluster, *restore_from, *bump_revision;
     char *log_level;
 
     /* Derived. */
@@ -30,7 +31,11 @@ struct options {
     size_t log_keep_entries;
     enum log_level level;
     bool cluster_given;      /* --initial-cluster was set by the user */
-    struct member *founders; /* of --initial-cluster, ascending by id */
+    bool join_existing;      /* --initial-cluster-state existing */
+    bool force;              /* --force-new-cluster */
+    int64_t revision_step;   /* --bump-revision */
+    struct member *founders; /* of --initial-cluster, ascending by id; who
+                                joins: those whom it may ask */
     size_t n_founders;
     uint64_t cluster_id;
     uint64_t member_id; /* ours, by --name */
