@@ -349,6 +349,33 @@ static void open_files(struct pawld *p)
  * ------------------------------------------------------------------------------
  */
 
+/* Who published which store, in entries that are not applied yet. */
+static void expect_stores(struct pawld *p)
+{
+    struct arena arena;
+
+    arena_init(&arena);
+    for (size_t i = 0; i < p->log.n_entries; i++) {
+        const struct raft_entry *e = &p->log.entries[i];
+        const Pawl__Command__V1__Command *c = NULL;
+
+        arena_reset(&arena);
+        if (e->type == RAFT_ENTRY_COMMAND &&
+            e->index > applier_index(p->applier)) {
+            c = pawl__command__v1__command__unpack(&arena.allocator, e->size,
+                                                   e->data);
+        }
+        if (c != NULL &&
+            c->change_case ==
+                PAWL__COMMAND__V1__COMMAND__CHANGE_MEMBER_PUBLISH &&
+            c->member_publish->store_id != 0) {
+            peers_expect_store(p->peers, c->member_publish->id,
+                               c->member_publish->store_id);
+        }
+    }
+    arena_release(&arena);
+}
+
 static void on_refused(void *context, enum peers_refusal why)
 {
     ((struct pawld *)context)->refused = why; /* see check_standing() */
@@ -404,6 +431,7 @@ static void build_node(struct pawld *p)
     p->statethread = statethread_new(p->base, p->statedb, on_persisted, p);
     p->node = node_new(&config, &env, &start, p->applier);
     peers_set_node(p->peers, p->node);
+    expect_stores(p);
     if (p->joined) {
         peers_set_members(p->peers, p->seniors.list, p->seniors.n);
     }

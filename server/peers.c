@@ -67,6 +67,8 @@ struct peers {
     struct node *node;
     struct link **links; /* ascending by id */
     size_t n_links;
+    struct member *expected; /* id and store_id alone */
+    size_t n_expected;
     struct arena arena;
 };
 
@@ -153,7 +155,28 @@ static bool has_other_store(const struct peers *p, raft_id id, uint64_t store)
 {
     const struct member *m = members_find(known_members(p), id);
 
-    return m != NULL && m->store_id != 0 && m->store_id != store;
+    if (m != NULL && m->store_id != 0) {
+        return m->store_id != store;
+    }
+    for (size_t i = 0; i < p->n_expected; i++) {
+        if (p->expected[i].id == id) {
+            return p->expected[i].store_id != store;
+        }
+    }
+    return false;
+}
+
+void peers_expect_store(struct peers *p, raft_id id, uint64_t store_id)
+{
+    for (size_t i = 0; i < p->n_expected; i++) {
+        if (p->expected[i].id == id) {
+            return; /* the first one counts */
+        }
+    }
+    p->expected =
+        mem_realloc(p->expected, p->n_expected + 1, sizeof(*p->expected));
+    p->expected[p->n_expected++] =
+        (struct member){.id = id, .store_id = store_id};
 }
 
 /* They know something of us that we do not. */
@@ -448,6 +471,7 @@ void peers_free(struct peers *p)
         link_free(p->links[i], ST_STOPPED);
     }
     free(p->links);
+    free(p->expected);
     arena_release(&p->arena);
     free(p);
 }

@@ -50,6 +50,11 @@ void peers_free(struct peers *p);
 void peers_set_node(struct peers *p, struct node *node);
 /* Adds the Peer service to the server of the peer port. */
 void peers_serve(struct peers *p, struct rpc_server *server);
+/*
+ * What the log says of a member's store beyond what is applied yet: at start a
+ * wiped member must not be heard before that either (F6).
+ */
+void peers_expect_store(struct peers *p, raft_id id, uint64_t store_id);
 /* Make the links those of the members, self left out. Who stays at the same
  * address keeps its link and its streams. */
 void peers_set_members(struct peers *p, const struct member *members, size_t n);

@@ -116,18 +116,6 @@ static void assert_value(struct cluster *c, size_t i, const char *key,
     client_free(client);
 }
 
-/* founders run and lead; the other places are empty. */
-static struct cluster *up(size_t n, size_t n_founders)
-{
-    struct cluster *c = new_cluster(n);
-
-    for (size_t i = 0; i < n_founders; i++) {
-        start_founder(c, i, n_founders);
-    }
-    put(c, 0, "first", "1");
-    return c;
-}
-
 /* ---- calls -----------------------------------------------------------------
  */
 
@@ -271,8 +259,10 @@ static struct count count(struct cluster *c, size_t via, uint64_t id)
             (const Etcdserverpb__MemberListResponse *)a.any;
 
         for (size_t i = 0; i < rs->n_members; i++) {
-            n.voters += !rs->members[i]->islearner;
-            n.learners += rs->members[i]->islearner;
+            bool learner = rs->members[i]->islearner;
+
+            n.voters += !learner;
+            n.learners += learner;
             n.started += rs->members[i]->name[0] != '\0';
             n.has = n.has || rs->members[i]->id == id;
         }
@@ -294,6 +284,19 @@ static void wait_voters(struct cluster *c, size_t via, size_t voters)
                       n.learners, n.started);
         short_pause();
     }
+}
+
+/* founders run and lead; the other places are empty. */
+static struct cluster *up(size_t n, size_t n_founders)
+{
+    struct cluster *c = new_cluster(n);
+
+    for (size_t i = 0; i < n_founders; i++) {
+        start_founder(c, i, n_founders);
+    }
+    put(c, 0, "first", "1");
+    wait_voters(c, 0, n_founders); /* all have told which data they have */
+    return c;
 }
 
 static uint64_t id_of(struct cluster *c, size_t i)
@@ -430,20 +433,22 @@ END_TEST
 /* The leader itself is replaced, while writes go on. */
 START_TEST(C06_the_leader_is_replaced_under_load)
 {
-    struct run r = {.cluster = up(3, 3)};
+    struct run r = {.cluster = up(4, 3)};
     struct writers *w = writers_new(&r, 4, 1);
-    size_t leader = cluster_leader(r.cluster);
-    size_t other = (leader + 1) % 3, victim = (leader + 2) % 3;
+    struct member_status s;
+    size_t leader = 0;
 
+    ck_assert(cluster_status(r.cluster, 0, &s));
+    while (id_of(r.cluster, leader) != s.leader) {
+        leader++;
+    }
     writers_start(w);
     wait_writes(&r, 50);
-    /* At the place of a member that is gone; then that is the leader's. */
-    ck_assert_int_eq(cluster_stop(r.cluster, victim), 0);
-    wipe(r.cluster, victim);
-    (void)replace(r.cluster, other, id_of(r.cluster, leader), victim);
+    (void)replace(r.cluster, (leader + 1) % 3, s.leader, 3);
     wait_writes(&r, 20);
-    start_joining(r.cluster, victim, 3);
+    start_joining(r.cluster, 3, 3);
     ck_assert_int_eq(cluster_wait_exit(r.cluster, leader), REMOVED_STATUS);
+    wait_voters(r.cluster, (leader + 1) % 3, 3);
     wait_writes(&r, 50);
     writers_stop(w);
     run_assert_clean(&r);
@@ -661,6 +666,7 @@ START_TEST(A15_a_wiped_member_that_founded_again_is_refused)
     start_founder(c, 1, 3);
     ck_assert_int_eq(cluster_wait_exit(c, 2), OTHER_STORE_STATUS);
     ck_assert(cluster_log_has(c, 2, "had another data directory"));
+    put(c, 0, "k2", "v2");
     assert_value(c, 0, "k", "v");
     wipe(c, 2);
     start_founder(c, 2, 3);
