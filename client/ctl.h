@@ -4,7 +4,7 @@
  *     pawlctl.c      main()
  *     ctl_main.c     from a command line to a verb; help
  *     ctl_options.c  the command line
- *     ctl_kv.c ctl_lease.c ctl_lock.c ctl_cluster.c   the verbs
+ *     ctl_kv.c ctl_lease.c ctl_lock.c ctl_cluster.c ctl_member.c   the verbs
  *     ctl_print.c    output for eyes, ctl_json.c for programs
  *     ctl_child.c    a command that runs while a lock is held
  *
@@ -61,6 +61,9 @@ struct ctl_options {
     bool try_only;
     int64_t token;
     bool once, keys;
+    /* member */
+    const char *peer_urls; /* NULL: not given */
+    bool learner, auto_promote;
 };
 
 /* A flag's long names, as in "--prefix". */
@@ -93,6 +96,10 @@ enum ctl_flag {
 
     FLAG_ONCE,
     FLAG_KEYS,
+
+    FLAG_PEER_URLS,
+    FLAG_LEARNER,
+    FLAG_AUTO_PROMOTE,
 };
 
 struct ctl {
@@ -119,6 +126,7 @@ extern const struct ctl_verb ctl_kv_verbs[];
 extern const struct ctl_verb ctl_lock_verbs[];
 extern const struct ctl_verb ctl_lease_verbs[];
 extern const struct ctl_verb ctl_cluster_verbs[];
+extern const struct ctl_verb ctl_member_verbs[];
 
 /* The whole program, but for the process: what main() returns. */
 int ctl_main(struct ctl *ctl, int argc, char **argv);

@@ -7,7 +7,8 @@
 #include <string.h>
 
 static const struct ctl_verb *const tables[] = {
-    ctl_kv_verbs, ctl_lock_verbs, ctl_lease_verbs, ctl_cluster_verbs};
+    ctl_kv_verbs, ctl_lock_verbs, ctl_lease_verbs, ctl_member_verbs,
+    ctl_cluster_verbs};
 
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
 #define VERBS_MAX 64

@@ -55,6 +55,11 @@ static const struct flag {
     {FLAG_TRY, 0, "try", NULL, "do not wait at all"},
     {FLAG_ONCE, 0, "once", NULL, "renew once and end"},
     {FLAG_KEYS, 0, "keys", NULL, "print the keys that live with it"},
+    {FLAG_PEER_URLS, 0, "peer-urls", "URLS",
+     "where the other members call it: http://host:port,..."},
+    {FLAG_LEARNER, 0, "learner", NULL, "it does not vote until it is promoted"},
+    {FLAG_AUTO_PROMOTE, 0, "auto-promote", NULL,
+     "with --learner: promoted by itself once it has caught up"},
 };
 
 #define N_FLAGS (sizeof(flags) / sizeof(flags[0]))
@@ -291,6 +296,9 @@ static const char *set_value(struct ctl_options *o, int flag, const char *text)
     case FLAG_FENCE_KEY:
         o->fence_key = text;
         return NULL;
+    case FLAG_PEER_URLS:
+        o->peer_urls = text;
+        return NULL;
     case FLAG_FENCE_TOKEN:
         o->has_fence_token = true;
         return ctl_parse_int(text, 1, INT64_MAX, &o->fence_token)
@@ -339,6 +347,10 @@ static bool *switch_of(struct ctl_options *o, int flag)
         return &o->once;
     case FLAG_KEYS:
         return &o->keys;
+    case FLAG_LEARNER:
+        return &o->learner;
+    case FLAG_AUTO_PROMOTE:
+        return &o->auto_promote;
     default:
         return NULL;
     }

@@ -6,7 +6,7 @@
  *     retry.c      what an outcome means, whether to try again, and when (pure)
  *     call.c       one call: attempts, failover, deadline
  *     result.c     the memory of results
- *     kv.c lease.c lock.c cluster.c   a request and its answer each
+ *     kv.c lease.c lock.c cluster.c member.c   a request and its answer each
  *     keeper.c     renewing a lease from a thread
  *
  * call.c works by callbacks on the handle's event loop and blocks only in

@@ -424,6 +424,52 @@ struct pawl_member_list_result {
 PAWL_API enum pawl_status
 pawl_member_list(struct pawl *p, struct pawl_member_list_result **result);
 
+/* What a change of the members left. */
+struct pawl_member_change_result {
+    struct pawl_header header; /* revision is 0 */
+    struct pawl_member member; /* add, replace: the new one */
+    const struct pawl_member *members;
+    size_t n_members;
+};
+
+struct pawl_member_add_options {
+    size_t size;
+    bool learner;      /* does not vote until it is promoted */
+    bool auto_promote; /* with learner: promoted by itself once it has caught
+                          up, as one that is added to vote always is */
+};
+
+/*
+ * Members join, leave and move at run time, one change at a time; each call
+ * returns when the change is in force. A new member is started with an empty
+ * data directory. PAWL_REFUSED, PAWL_UNAVAILABLE: a quorum would be at risk,
+ * or another change is under way; pawl_error() tells.
+ */
+PAWL_API enum pawl_status
+pawl_member_add(struct pawl *p, const char *const *peer_urls,
+                size_t n_peer_urls,
+                const struct pawl_member_add_options *options,
+                struct pawl_member_change_result **result);
+PAWL_API enum pawl_status
+pawl_member_remove(struct pawl *p, uint64_t id,
+                   struct pawl_member_change_result **result);
+PAWL_API enum pawl_status
+pawl_member_update(struct pawl *p, uint64_t id, const char *const *peer_urls,
+                   size_t n_peer_urls,
+                   struct pawl_member_change_result **result);
+PAWL_API enum pawl_status
+pawl_member_promote(struct pawl *p, uint64_t id,
+                    struct pawl_member_change_result **result);
+/*
+ * A new member at peer_urls takes the place of id: it comes as a learner, and
+ * once it has caught up it becomes a voter in the same step in which id goes.
+ * pawl only; PAWL_UNSUPPORTED at other servers.
+ */
+PAWL_API enum pawl_status
+pawl_member_replace(struct pawl *p, uint64_t id, const char *const *peer_urls,
+                    size_t n_peer_urls,
+                    struct pawl_member_change_result **result);
+
 struct pawl_endpoint_status_result {
     struct pawl_header header;
     const char *version;

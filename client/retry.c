@@ -29,6 +29,9 @@ static const struct remark {
     /* the member, not the cluster, cannot */
     {"etcdserver: rpc not supported for learner", true, true},
     {"not a primary lessor", true, true},
+    {"etcdserver: unhealthy cluster", true, false},
+    {"etcdserver: re-configuration failed due to not enough started members",
+     true, false},
     /* etcd may find out while it applies, and then writes all the same */
     {"etcdserver: mvcc: database space exceeded", false, false},
 };
@@ -55,6 +58,7 @@ static const struct {
     {"etcdserver: requested lease not found", PAWL_NOT_FOUND},
     {"etcdserver: lease already exists", PAWL_EXISTS},
     {"etcdserver: too many requests", PAWL_UNAVAILABLE},
+    {"etcdserver: re-configuration failed", PAWL_REFUSED},
     {"etcdserver: request is too large", PAWL_LIMIT},
     {"etcdserver: user name is empty", PAWL_DENIED},
     {"etcdserver: authentication failed", PAWL_DENIED},

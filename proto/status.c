@@ -3,6 +3,8 @@
  */
 #include "proto/status.h"
 
+#include <string.h>
+
 #include "proto/base.h"
 
 #define STATUS_ROW(name, code, text) {code, text},
@@ -42,6 +44,16 @@ const char *status_text(enum status st)
 {
     ASSERT(st < STATUS_COUNT);
     return table[st].text;
+}
+
+enum status status_of_text(const char *text)
+{
+    for (size_t i = 0; i < STATUS_COUNT; i++) {
+        if (strcmp(table[i].text, text) == 0) {
+            return (enum status)i;
+        }
+    }
+    return STATUS_COUNT;
 }
 
 const char *grpc_code_name(int code)

@@ -64,6 +64,31 @@ const char *grpc_code_name(int code);
     X(PROPOSAL_DROPPED, GRPC_UNKNOWN, "raft proposal dropped")                 \
     X(BAD_LEADER_TRANSFEREE, GRPC_FAILED_PRECONDITION,                         \
       "etcdserver: bad leader transferee")                                     \
+    X(MEMBER_EXIST, GRPC_FAILED_PRECONDITION,                                  \
+      "etcdserver: member ID already exist")                                   \
+    X(PEER_URL_EXIST, GRPC_FAILED_PRECONDITION,                                \
+      "etcdserver: Peer URLs already exists")                                  \
+    X(MEMBER_NOT_ENOUGH_STARTED, GRPC_UNKNOWN,                                 \
+      "etcdserver: re-configuration failed due to not enough started members") \
+    X(MEMBER_BAD_URLS, GRPC_INVALID_ARGUMENT,                                  \
+      "etcdserver: given member URLs are invalid")                             \
+    X(MEMBER_NOT_FOUND, GRPC_NOT_FOUND, "etcdserver: member not found")        \
+    X(MEMBER_NOT_LEARNER, GRPC_FAILED_PRECONDITION,                            \
+      "etcdserver: can only promote a learner member")                         \
+    X(LEARNER_NOT_READY, GRPC_FAILED_PRECONDITION,                             \
+      "etcdserver: can only promote a learner member which is in sync with "   \
+      "leader")                                                                \
+    X(TOO_MANY_LEARNERS, GRPC_FAILED_PRECONDITION,                             \
+      "etcdserver: too many learner members in cluster")                       \
+    X(UNHEALTHY, GRPC_UNAVAILABLE, "etcdserver: unhealthy cluster")            \
+    X(NOT_SUPPORTED_FOR_LEARNER, GRPC_FAILED_PRECONDITION,                     \
+      "etcdserver: rpc not supported for learner")                             \
+    X(MEMBER_REPLACED, GRPC_FAILED_PRECONDITION,                               \
+      "pawl: the member is being replaced already")                            \
+    X(MEMBER_ALIVE, GRPC_FAILED_PRECONDITION,                                  \
+      "pawl: the member with these peer URLs runs and has its data")           \
+    X(REMOVED, GRPC_FAILED_PRECONDITION,                                       \
+      "pawl: this member was removed from the cluster")                        \
     X(FENCED, GRPC_FAILED_PRECONDITION,                                        \
       "pawl: fencing token is not the holder's: write refused")                \
     X(BAD_FENCE, GRPC_INVALID_ARGUMENT,                                        \
@@ -84,5 +109,7 @@ enum status { STATUS_TABLE(STATUS_ENUM) STATUS_COUNT };
 
 enum grpc_code status_code(enum status st);
 const char *status_text(enum status st);
+/* The one with that text; STATUS_COUNT: there is none. */
+enum status status_of_text(const char *text);
 
 #endif

@@ -11,6 +11,8 @@
  *             configuration as of there. Rows up to it may still be in entry,
  *             waiting to be deleted in small steps; they are no longer log.
  *     meta    one row: whose log this is.
+ *     identity  one row: which file this is, and whether its member is still
+ *             one. Apart from meta, which older files have without it.
  *
  * The WAL is written full of zeros once and never shortened: a WAL that grows
  * costs a file system transaction a commit. SQLite begins again at its start
@@ -63,6 +65,13 @@ static const char SCHEMA[] =
     " member_id INTEGER NOT NULL, checksum INTEGER NOT NULL"
     ") STRICT;";
 
+static const char IDENTITY_SCHEMA[] =
+    "CREATE TABLE IF NOT EXISTS identity ("
+    " id INTEGER PRIMARY KEY CHECK (id = 1), store_id INTEGER NOT NULL,"
+    " joined INTEGER NOT NULL, removed INTEGER NOT NULL,"
+    " checksum INTEGER NOT NULL"
+    ") STRICT;";
+
 /* Statements that are kept. */
 #define STATEMENTS(X)                                                          \
     X(BEGIN, "BEGIN IMMEDIATE")                                                \
@@ -110,7 +119,9 @@ struct store {
     sqlite3_stmt *statements[N_STATEMENTS];
     char *path;
     uint64_t cluster_id, member_id;
-    bool adopt;          /* options.adopt */
+    bool adopt; /* options.adopt */
+    uint64_t id;
+    bool joined, removed;
     unsigned wal_pages;  /* a checkpoint is due */
     unsigned wal_frames; /* in the WAL and not yet moved; from wal_hook() */
     struct raft_hard_state hard_state;
@@ -908,6 +919,54 @@ static enum store_status check_meta(struct store *s)
     return finish_row(s, SQL_GET_META);
 }
 
+static uint64_t identity_checksum(const struct store *s)
+{
+    const uint64_t numbers[] = {chain_origin(s), s->id, s->joined, s->removed};
+
+    return hash_numbers(numbers, 4, 0);
+}
+
+static enum store_status put_identity(struct store *s)
+{
+    char sql[160];
+
+    (void)snprintf(sql, sizeof sql,
+                   "REPLACE INTO identity VALUES (1, %" PRId64 ", %d, %d, "
+                   "%" PRId64 ")",
+                   (int64_t)s->id, s->joined, s->removed,
+                   (int64_t)identity_checksum(s));
+    return execute(s, sql, "write which file this is");
+}
+
+/* An older file has none: it gets one now. */
+static enum store_status get_identity(struct store *s)
+{
+    sqlite3_int64 n, id, joined, removed, checksum;
+    enum store_status st;
+
+    if ((st = execute(s, IDENTITY_SCHEMA, "create a table")) ||
+        (st = query_number(s, "SELECT count(*) FROM identity", &n))) {
+        return st;
+    }
+    if (n == 0) {
+        return put_identity(s);
+    }
+    if ((st = query_number(s, "SELECT store_id FROM identity", &id)) ||
+        (st = query_number(s, "SELECT joined FROM identity", &joined)) ||
+        (st = query_number(s, "SELECT removed FROM identity", &removed)) ||
+        (st = query_number(s, "SELECT checksum FROM identity", &checksum))) {
+        return st;
+    }
+    s->id = (uint64_t)id;
+    s->joined = joined != 0;
+    s->removed = removed != 0;
+    if ((uint64_t)checksum != identity_checksum(s)) {
+        return fail(s, STORE_CORRUPT,
+                    "the row that says which file this is is damaged");
+    }
+    return STORE_OK;
+}
+
 static enum store_status get_first_row(struct store *s)
 {
     sqlite3_stmt *stmt = s->statements[SQL_FIRST];
@@ -935,12 +994,14 @@ static enum store_status create_tables(struct store *s)
     if ((st = expect_text(s, "PRAGMA journal_mode=WAL", "wal")) ||
         (st = execute(s, "BEGIN IMMEDIATE", "begin")) ||
         (st = execute(s, SCHEMA, "create the tables")) ||
+        (st = execute(s, IDENTITY_SCHEMA, "create the tables")) ||
         (st = execute(s, sql, "create the tables")) ||
         (st = prepare_statements(s))) {
         return st;
     }
     s->last_checksum = s->cut.checksum = chain_origin(s);
-    if ((st = put_meta(s)) || (st = put_cut(s, &s->cut)) ||
+    if ((st = put_meta(s)) || (st = put_identity(s)) ||
+        (st = put_cut(s, &s->cut)) ||
         (st = put_state(s))) {
         return st;
     }
@@ -981,7 +1042,8 @@ static enum store_status read_rows(struct store *s)
 {
     enum store_status st;
 
-    if ((st = get_cut(s)) || (st = get_state(s)) || (st = get_first_row(s))) {
+    if ((st = get_identity(s)) || (st = get_cut(s)) || (st = get_state(s)) ||
+        (st = get_first_row(s))) {
         return st;
     }
     if (s->last_index < s->cut.index) {
@@ -1076,6 +1138,8 @@ enum store_status store_open(const struct store_options *options,
     s->cluster_id = options->cluster_id;
     s->member_id = options->member_id;
     s->adopt = options->adopt;
+    s->id = options->store_id != 0 ? options->store_id : 1;
+    s->joined = options->joined;
     s->wal_pages = wal_pages < WAL_PAGES_MIN ? WAL_PAGES_MIN : wal_pages;
     st = open_or_create(s, options);
     if (st != STORE_OK) {
@@ -1112,6 +1176,30 @@ uint64_t store_cluster_id(const struct store *s)
 uint64_t store_member_id(const struct store *s)
 {
     return s->member_id;
+}
+
+uint64_t store_id(const struct store *s)
+{
+    return s->id;
+}
+
+bool store_joined(const struct store *s)
+{
+    return s->joined;
+}
+
+bool store_is_removed(const struct store *s)
+{
+    return s->removed;
+}
+
+enum store_status store_set_removed(struct store *s)
+{
+    if (s->failed != STORE_OK) {
+        return s->failed;
+    }
+    s->removed = true;
+    return put_identity(s);
 }
 
 bool store_is_new(const struct store *s)

@@ -39,11 +39,14 @@ struct store_options {
     const char *vfs;     /* SQLite VFS name; NULL: the default */
     uint64_t cluster_id; /* checked when the file exists, written when new */
     uint64_t member_id;
-    bool adopt;         /* an existing file says who we are instead; see
-                           store_member_id() */
-    bool create;        /* make it if missing */
-    unsigned wal_pages; /* pre-grown WAL size and checkpoint threshold, in
-                           4 KiB pages; 0: the default */
+    bool adopt;          /* an existing file says who we are instead; see
+                            store_member_id() */
+    bool create;         /* make it if missing */
+    uint64_t store_id;   /* random: what a new file gets to be told from all
+                            others; see store_id(). 0: 1 */
+    bool joined;         /* of a new file; see store_joined() */
+    unsigned wal_pages;  /* pre-grown WAL size and checkpoint threshold, in
+                            4 KiB pages; 0: the default */
 };
 
 /*
@@ -59,6 +62,17 @@ void store_close(struct store *s);
 
 uint64_t store_cluster_id(const struct store *s);
 uint64_t store_member_id(const struct store *s);
+
+/*
+ * Given to the file when it was made. A member whose data is lost comes back
+ * with another one, and what it promised before is not known to it any more.
+ */
+uint64_t store_id(const struct store *s);
+/* The member's id was given by a running cluster, not computed from flags. */
+bool store_joined(const struct store *s);
+/* The cluster has removed this member: it stays down for ever. */
+bool store_is_removed(const struct store *s);
+enum store_status store_set_removed(struct store *s); /* synced */
 
 /* True if the store holds no entry and no hard state: a first start. */
 bool store_is_new(const struct store *s);

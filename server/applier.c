@@ -94,6 +94,16 @@ const struct member *applier_members(const struct applier *a, size_t *n)
     return a->members.list;
 }
 
+bool applier_is_removed(const struct applier *a, uint64_t id)
+{
+    return members_is_removed(&a->members, id);
+}
+
+const struct members *applier_member_set(const struct applier *a)
+{
+    return &a->members;
+}
+
 /* ---- noting what changed
  * ----------------------------------------------------- */
 
@@ -126,6 +136,9 @@ static void note_member(struct applier *a, const struct member *m,
 
     row.member.id = m->id;
     row.member.is_learner = m->is_learner;
+    row.member.auto_promote = m->auto_promote;
+    row.member.replaces = m->replaces;
+    row.member.store_id = m->store_id;
     row.member.name = (struct slice){(uint8_t *)m->name, strlen(m->name)};
     row.member.peer_urls = urls_join(m->peer_urls, m->n_peer_urls, arena);
     row.member.client_urls = urls_join(m->client_urls, m->n_client_urls, arena);
@@ -383,8 +396,17 @@ apply_member_publish(struct applier *a,
                                  (unsigned long long)rq->id);
         return ST_NOT_APPLIED;
     }
+    if (known->store_id != 0 && rq->store_id != 0 &&
+        known->store_id != rq->store_id) {
+        out->text = arena_printf(arena,
+                                 "pawl: not applied: member %llx has another "
+                                 "data directory",
+                                 (unsigned long long)rq->id);
+        return ST_NOT_APPLIED;
+    }
     m = *known;
     m.name = rq->name;
+    m.store_id = rq->store_id != 0 ? rq->store_id : known->store_id;
     m.client_urls = rq->client_urls;
     m.n_client_urls = rq->n_client_urls;
     members_put(&a->members, &m);
@@ -392,16 +414,32 @@ apply_member_publish(struct applier *a,
     return ST_OK;
 }
 
-static void apply_configuration(struct applier *a, const struct raft_entry *e,
-                                struct arena *arena)
+static void note_members(struct applier *a, struct arena *arena)
 {
+    note(a, &(struct changeset_row){.kind = CHANGESET_MEMBERS_CLEARED});
+    for (size_t i = 0; i < a->members.n; i++) {
+        note_member(a, &a->members.list[i], arena);
+    }
+    for (size_t i = 0; i < a->members.n_removed; i++) {
+        struct changeset_row row = {.kind = CHANGESET_MEMBER_REMOVED};
+
+        row.member.id = a->members.removed[i];
+        note(a, &row);
+    }
+}
+
+static void apply_configuration(struct applier *a, const struct raft_entry *e,
+                                struct arena *arena, struct applied *out)
+{
+    const Pawl__Command__V1__MemberList *list;
     struct raft_configuration c;
 
     if (!raft_configuration_decode(&c, e->data, e->size)) {
         return; /* the core took it from the log, so this cannot be */
     }
-    members_follow(&a->members, &c, arena);
-    raft_configuration_release(&c);
+    /* Should it not parse, members are without addresses: so on all. */
+    list = members_decode(&c, arena);
+    members_follow(&a->members, &c, list);
     /* For a copy of state.db, which must suffice to begin a log with. The
      * digest has the members that follow. */
     (void)changeset_append(
@@ -409,10 +447,14 @@ static void apply_configuration(struct applier *a, const struct raft_entry *e,
         &(struct changeset_row){.kind = CHANGESET_CONFIGURATION,
                                 .configuration = {e->data, e->size}},
         0);
-    note(a, &(struct changeset_row){.kind = CHANGESET_MEMBERS_CLEARED});
-    for (size_t i = 0; i < a->members.n; i++) {
-        note_member(a, &a->members.list[i], arena);
+    note_members(a, arena);
+    if (list != NULL && list->change != NULL) {
+        out->member = list->change->member;
+        out->incarnation = list->change->incarnation;
+        out->request = list->change->request;
+        out->half_done = raft_configuration_is_joint(&c);
     }
+    raft_configuration_release(&c);
 }
 
 /* ---- commands
@@ -536,7 +578,7 @@ void applier_apply(struct applier *a, const struct raft_entry *e,
         apply_command(a, e, arena, out);
         break;
     case RAFT_ENTRY_CONFIG:
-        apply_configuration(a, e, arena);
+        apply_configuration(a, e, arena, out);
         break;
     case RAFT_ENTRY_NOOP:
         break;
@@ -622,6 +664,11 @@ static bool attach_loaded(void *context, const struct kv_change *pair)
     }
     lease_attach(a->leases, pair->lease, pair->key);
     return true;
+}
+
+void applier_load_removed(struct applier *a, uint64_t id)
+{
+    members_put_removed(&a->members, id);
 }
 
 bool applier_loaded(struct applier *a, raft_index index, raft_term term,

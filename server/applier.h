@@ -23,6 +23,9 @@ struct applied {
     enum status status;
     const char *text; /* more than status_text(), from the arena; or NULL */
     int64_t revision; /* the store's after this entry: for the header */
+    /* The first of the two entries of a joint change of the members: the
+     * outcome comes with the second. */
+    bool half_done;
     /* By the command's kind; from the arena; headers are left to the caller. */
     union {
         Etcdserverpb__PutResponse put;
@@ -54,6 +57,9 @@ struct member {
     char **client_urls; /* none until published */
     size_t n_client_urls;
     bool is_learner;
+    bool auto_promote;  /* a learner that becomes a voter once caught up */
+    uint64_t replaces;  /* and whom it replaces then; 0: nobody */
+    uint64_t store_id;  /* of its raft.db; 0 until published */
 };
 
 /* fetch: where old values come from (kv.h); NULL: there are none. */
@@ -66,6 +72,12 @@ raft_index applier_index(const struct applier *a); /* last applied */
 raft_term applier_term(const struct applier *a);   /* of that entry */
 /* Ascending by id. */
 const struct member *applier_members(const struct applier *a, size_t *n);
+
+/* The same and those who were members: see members.h. */
+struct members;
+const struct members *applier_member_set(const struct applier *a);
+/* Was there a member of that id, and is none any more? It never returns. */
+bool applier_is_removed(const struct applier *a, uint64_t id);
 
 /*
  * A digest of all changes so far: at the same applied index, members that do
@@ -84,8 +96,12 @@ uint64_t applier_digest(const struct applier *a);
  * ST_BAD_LOCK_NAME    LockAcquire without a name or a lease id
  * ST_NOT_APPLIED      text tells which: the command does not parse, is of a
  *                     kind that this version does not know, publishes for a
- *                     member that is not one, or is an expiry that the leader
- *                     of another term had seen (I1)
+ *                     member that is not one or with another store than it
+ *                     had (F6), or is an expiry that the leader of another
+ *                     term had seen (I1)
+ *
+ * A configuration entry that somebody asked for fills member, incarnation and
+ * request as a command does.
  */
 void applier_apply(struct applier *a, const struct raft_entry *e,
                    struct arena *arena, struct applied *out);
@@ -110,6 +126,7 @@ void applier_persisted(struct applier *a, raft_index index);
 /* False if that cannot be: id 0, twice the same, a TTL out of range. */
 bool applier_load_lease(struct applier *a, int64_t id, int64_t ttl_s);
 void applier_load_member(struct applier *a, const struct member *m);
+void applier_load_removed(struct applier *a, uint64_t id);
 /*
  * All is loaded, up to index. False if what was loaded cannot be: a key on a
  * lease that does not exist.
@@ -126,8 +143,11 @@ void applier_exchange(struct applier *a, struct applier *other);
 
 /*
  * The member list that a RAFT_ENTRY_CONFIG carries in raft_configuration's
- * extra: encode (memory from malloc) and, inside apply, decode.
+ * extra: encode (memory from malloc) and, inside apply, decode. change: what
+ * led to it, or NULL.
  */
-uint8_t *members_encode(const struct member *members, size_t n, size_t *size);
+uint8_t *members_encode(const struct member *members, size_t n,
+                        const Pawl__Command__V1__MemberChange *change,
+                        size_t *size);
 
 #endif

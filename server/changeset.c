@@ -24,8 +24,9 @@ static const struct {
     [CHANGESET_LEASE_GRANTED] = {2, 0},
     [CHANGESET_LEASE_REVOKED] = {1, 0},
     [CHANGESET_MEMBERS_CLEARED] = {0, 0},
-    [CHANGESET_MEMBER] = {2, 3},
+    [CHANGESET_MEMBER] = {5, 3},
     [CHANGESET_CONFIGURATION] = {0, 1},
+    [CHANGESET_MEMBER_REMOVED] = {1, 0},
 };
 
 struct changeset *changeset_new(void)
@@ -70,12 +71,18 @@ static void take_apart(const struct changeset_row *row, struct parts *p)
     case CHANGESET_MEMBER:
         p->number[0] = (int64_t)row->member.id;
         p->number[1] = row->member.is_learner;
+        p->number[2] = row->member.auto_promote;
+        p->number[3] = (int64_t)row->member.replaces;
+        p->number[4] = (int64_t)row->member.store_id;
         p->string[0] = row->member.name;
         p->string[1] = row->member.peer_urls;
         p->string[2] = row->member.client_urls;
         break;
     case CHANGESET_CONFIGURATION:
         p->string[0] = row->configuration;
+        break;
+    case CHANGESET_MEMBER_REMOVED:
+        p->number[0] = (int64_t)row->member.id;
         break;
     }
 }
@@ -105,12 +112,18 @@ static void put_together(const struct parts *p, struct changeset_row *row)
     case CHANGESET_MEMBER:
         row->member.id = (uint64_t)p->number[0];
         row->member.is_learner = p->number[1] != 0;
+        row->member.auto_promote = p->number[2] != 0;
+        row->member.replaces = (uint64_t)p->number[3];
+        row->member.store_id = (uint64_t)p->number[4];
         row->member.name = p->string[0];
         row->member.peer_urls = p->string[1];
         row->member.client_urls = p->string[2];
         break;
     case CHANGESET_CONFIGURATION:
         row->configuration = p->string[0];
+        break;
+    case CHANGESET_MEMBER_REMOVED:
+        row->member.id = (uint64_t)p->number[0];
         break;
     }
 }
@@ -179,7 +192,7 @@ bool changeset_next(const struct changeset *c, size_t *at,
         return false;
     }
     row->kind = (enum changeset_kind)read_number(c, at);
-    ASSERT(row->kind >= CHANGESET_KV && row->kind <= CHANGESET_CONFIGURATION);
+    ASSERT(row->kind >= CHANGESET_KV && row->kind <= CHANGESET_MEMBER_REMOVED);
     for (unsigned i = 0; i < shape[row->kind].numbers; i++) {
         p.number[i] = read_number(c, at);
     }

@@ -16,6 +16,7 @@ enum changeset_kind {
     CHANGESET_MEMBERS_CLEARED, /* the rows of the new list follow */
     CHANGESET_MEMBER,          /* new or changed */
     CHANGESET_CONFIGURATION,   /* Raft's, encoded; not in the digest */
+    CHANGESET_MEMBER_REMOVED,  /* member.id alone; it may be known already */
 };
 
 struct changeset_row {
@@ -27,7 +28,8 @@ struct changeset_row {
         } lease;
         struct {
             uint64_t id;
-            bool is_learner;
+            bool is_learner, auto_promote;
+            uint64_t replaces, store_id;
             struct slice name;
             struct slice peer_urls, client_urls; /* one a line */
         } member;

@@ -13,11 +13,14 @@
 #include "proto/rpc.h"
 #include "raft/base.h"
 #include "raft/store.h"
+#include "server/identify.h"
+#include "server/join.h"
 #include "server/logger.h"
 #include "server/logthread.h"
 #include "server/node.h"
 #include "server/options.h"
 #include "server/peers.h"
+#include "server/rescue.h"
 #include "server/service.h"
 #include "server/snapshot.h"
 #include "server/statedb.h"
@@ -29,6 +32,9 @@
 #define PEER_MESSAGE_BYTES_MAX ((size_t)64 << 20)
 /* On top of --max-request-bytes, as etcd has it. */
 #define REQUEST_OVERHEAD ((size_t)512 << 10)
+
+/* What only an operator can mend: scripts and units may tell them apart. */
+enum { EXIT_REMOVED = 3, EXIT_OTHER_STORE = 4 };
 
 struct pawld {
     struct options options;
@@ -47,7 +53,13 @@ struct pawld {
     struct statedb_log_start log_start; /* released with log */
     struct service *service;
     struct rpc_server *clients, *members;
+    struct identify *identify;
+    struct members seniors; /* who joins: the members that it was told */
+    bool joined;            /* by a running cluster, in this start */
     bool stopping;
+    enum peers_refusal refused; /* what others said of us; 0: nothing */
+    uint64_t removed_ms;        /* when we saw our own removal; 0: not */
+    int exit_status;
 };
 
 /* ---- effects
@@ -133,36 +145,98 @@ static bool exists(const char *path)
     return stat(path, &st) == 0;
 }
 
+/* For ever: nothing is touched any more. */
+static void end_as_removed(void)
+{
+    log_line(LOG_ERROR,
+             "this member was removed from its cluster, and its id never "
+             "returns: to come back, add a new member ('pawlctl member add') "
+             "and start it with an empty data directory and "
+             "--initial-cluster-state existing");
+    exit(EXIT_REMOVED);
+}
+
+/* A first start: are the flags right about who we are? */
+static void find_out_who_we_are(struct pawld *p)
+{
+    struct join_result r;
+
+    switch (join_find_out(p->loop, &p->options, &r)) {
+    case JOIN_FOUND:
+        break;
+    case JOIN_JOINED:
+        p->joined = true;
+        p->options.cluster_id = r.cluster_id;
+        p->options.member_id = r.member_id;
+        p->seniors = r.members;
+        log_line(LOG_INFO, "joining cluster %" PRIx64 " as member %" PRIx64,
+                 r.cluster_id, r.member_id);
+        break;
+    case JOIN_REMOVED:
+        end_as_removed();
+        break;
+    case JOIN_FAILED:
+        log_die("%s", r.error);
+    }
+}
+
+/*
+ * The file says who we are, unless the flags say that it is the wrong one. A
+ * member that was given its id by a cluster has flags that know nothing of it.
+ */
+static void check_whose_data(const struct pawld *p, const char *path)
+{
+    const struct options *o = &p->options;
+
+    if (!o->cluster_given || o->join_existing || store_joined(p->store) ||
+        (store_cluster_id(p->store) == o->cluster_id &&
+         store_member_id(p->store) == o->member_id)) {
+        return;
+    }
+    log_die("%s: it is the log of member %" PRIx64 " of cluster %" PRIx64
+            ", not of member %" PRIx64 " of cluster %" PRIx64 " (belongs to "
+            "another member or cluster); check the data directory and "
+            "--initial-cluster, or leave that out",
+            path, store_member_id(p->store), store_cluster_id(p->store),
+            o->member_id, o->cluster_id);
+}
+
 static void open_store(struct pawld *p, const char *path)
 {
     char error[ERROR_BYTES];
-    const struct options *o = &p->options;
     struct store_options so = {
         .path = path,
-        .cluster_id = o->cluster_id,
-        .member_id = o->member_id,
-        /* On later starts the file says who we are, unless the flags do. */
-        .adopt = !o->cluster_given,
+        .cluster_id = p->options.cluster_id,
+        .member_id = p->options.member_id,
+        .adopt = true,
         .create = true,
+        .joined = p->joined,
+        .store_id = random_u64() | 1,
     };
 
     if (store_open(&so, &p->store, error, sizeof(error)) != STORE_OK) {
         log_die("%s", error);
     }
+    check_whose_data(p, path);
     p->options.cluster_id = store_cluster_id(p->store);
     p->options.member_id = store_member_id(p->store);
+    if (store_is_removed(p->store)) {
+        end_as_removed();
+    }
+}
+
+static void die_of_lost_log(const char *path)
+{
+    log_die("%s holds data but raft.db beside it does not: this member has "
+            "lost its log and must not go on as if it had not; move the data "
+            "directory away to start anew",
+            path);
 }
 
 static void open_statedb(struct pawld *p, const char *path)
 {
     char error[ERROR_BYTES];
 
-    if (store_is_new(p->store) && exists(path)) {
-        log_die("%s holds data but raft.db beside it does not: this member "
-                "has lost its log and must not go on as if it had not; move "
-                "the data directory away to start anew",
-                path);
-    }
     if (statedb_open(path, NULL, p->options.cluster_id, p->options.member_id,
                      &p->statedb, error, sizeof(error)) != STATEDB_OK) {
         log_die("%s", error);
@@ -171,35 +245,36 @@ static void open_statedb(struct pawld *p, const char *path)
     if (statedb_load(p->statedb, p->applier) != STATEDB_OK) {
         log_die("%s", statedb_error(p->statedb));
     }
+    if (store_is_new(p->store) && applier_index(p->applier) > 0) {
+        die_of_lost_log(path);
+    }
 }
 
-/* The entry that every founding member begins its log with. */
 static void found(struct pawld *p)
 {
     const struct options *o = &p->options;
-    struct raft_configuration c = {.n_servers = o->n_founders};
-    struct raft_hard_state hs = {.term = 1, .commit = 1};
-    struct raft_entry e = {.index = 1, .term = 1, .type = RAFT_ENTRY_CONFIG};
-    struct store_batch batch = {
-        .entries = &e, .n_entries = 1, .hard_state = &hs};
-    uint8_t *data;
 
-    c.servers = mem_alloc(o->n_founders, sizeof(*c.servers));
-    for (size_t i = 0; i < o->n_founders; i++) {
-        c.servers[i].id = o->founders[i].id;
-        c.servers[i].role = RAFT_VOTER;
-    }
-    c.extra = members_encode(o->founders, o->n_founders, &c.extra_size);
-    data = raft_configuration_encode(&c, &e.size);
-    e.data = data;
-    if (store_write(p->store, &batch, 1) != STORE_OK) {
-        log_die("founding the cluster failed: %s", store_error(p->store));
-    }
-    raft_free(data);
-    free(c.servers);
-    free(c.extra);
+    rescue_found(p->store, o->founders, o->n_founders);
     log_line(LOG_INFO, "founded cluster %" PRIx64 " of %zu member(s)",
              o->cluster_id, o->n_founders);
+}
+
+static void load_log(struct pawld *p)
+{
+    if (store_load(p->store, &p->log) != STORE_OK) {
+        log_die("%s", store_error(p->store));
+    }
+}
+
+static void force_new_cluster(struct pawld *p)
+{
+    size_t n;
+    char **urls = url_list(p->options.initial_advertise_peer_urls, &n);
+
+    rescue_force(p->store, &p->log, p->options.member_id, urls, n);
+    url_list_free(urls, n);
+    store_content_release(&p->log);
+    load_log(p);
 }
 
 static void load(struct pawld *p)
@@ -207,11 +282,12 @@ static void load(struct pawld *p)
     raft_index applied = applier_index(p->applier);
     raft_index last;
 
-    if (store_is_new(p->store)) {
+    if (store_is_new(p->store) && !store_joined(p->store)) {
         found(p);
     }
-    if (store_load(p->store, &p->log) != STORE_OK) {
-        log_die("%s", store_error(p->store));
+    load_log(p);
+    if (p->options.force) {
+        force_new_cluster(p);
     }
     if (statedb_get_log_start(p->statedb, &p->log_start) != STATEDB_OK) {
         log_die("%s", statedb_error(p->statedb));
@@ -232,14 +308,55 @@ static void load(struct pawld *p)
     }
 }
 
+/* One that joined and was stopped before it got anything knows nobody. */
+static void meet_again(struct pawld *p)
+{
+    uint64_t cluster_id = p->options.cluster_id;
+    uint64_t member_id = p->options.member_id;
+
+    if (p->joined || !store_joined(p->store) || !store_is_new(p->store)) {
+        return;
+    }
+    p->options.join_existing = true; /* whatever the flags say by now */
+    find_out_who_we_are(p);
+    if (p->options.cluster_id != cluster_id ||
+        p->options.member_id != member_id) {
+        log_die("%s was made for member %" PRIx64
+                ", which another has replaced before it began: empty it and "
+                "start again",
+                p->options.data_dir, member_id);
+    }
+}
+
+/* Before a file is made. */
+static void settle_identity(struct pawld *p)
+{
+    char *raft_path = mem_printf("%s/raft.db", p->options.data_dir);
+    char *state_path = mem_printf("%s/state.db", p->options.data_dir);
+    bool first = !exists(raft_path);
+
+    if (first && exists(state_path)) {
+        die_of_lost_log(state_path);
+    }
+    if (first && p->options.force) {
+        log_die("--force-new-cluster: %s holds nothing to go on with",
+                p->options.data_dir);
+    }
+    if (first) {
+        find_out_who_we_are(p);
+    }
+    free(raft_path);
+    free(state_path);
+}
+
 static void open_files(struct pawld *p)
 {
-    char *raft_path, *state_path;
+    char *raft_path = mem_printf("%s/raft.db", p->options.data_dir);
+    char *state_path = mem_printf("%s/state.db", p->options.data_dir);
 
     make_data_dir(p->options.data_dir);
-    raft_path = mem_printf("%s/raft.db", p->options.data_dir);
-    state_path = mem_printf("%s/state.db", p->options.data_dir);
     open_store(p, raft_path);
+    meet_again(p);
     open_statedb(p, state_path);
     load(p);
     free(raft_path);
@@ -267,6 +384,38 @@ static bool installed_snapshot(const struct pawld *p, struct raft_snapshot *s)
                 "directory away and add this member anew");
     }
     return true;
+}
+
+/* Who published which store, in entries that are not applied yet. */
+static void expect_stores(struct pawld *p)
+{
+    struct arena arena;
+
+    arena_init(&arena);
+    for (size_t i = 0; i < p->log.n_entries; i++) {
+        const struct raft_entry *e = &p->log.entries[i];
+        const Pawl__Command__V1__Command *c = NULL;
+
+        arena_reset(&arena);
+        if (e->type == RAFT_ENTRY_COMMAND &&
+            e->index > applier_index(p->applier)) {
+            c = pawl__command__v1__command__unpack(&arena.allocator, e->size,
+                                                   e->data);
+        }
+        if (c != NULL &&
+            c->change_case ==
+                PAWL__COMMAND__V1__COMMAND__CHANGE_MEMBER_PUBLISH &&
+            c->member_publish->store_id != 0) {
+            peers_expect_store(p->peers, c->member_publish->id,
+                               c->member_publish->store_id);
+        }
+    }
+    arena_release(&arena);
+}
+
+static void on_refused(void *context, enum peers_refusal why)
+{
+    ((struct pawld *)context)->refused = why; /* see check_standing() */
 }
 
 static void build_node(struct pawld *p)
@@ -301,6 +450,12 @@ static void build_node(struct pawld *p)
         .cluster_id = p->options.cluster_id,
         .self = p->options.member_id,
         .incarnation = random_u64() | 1,
+        .store_id = store_id(p->store),
+        .peer_urls = p->self.peer_urls,
+        .n_peer_urls = p->self.n_peer_urls,
+        .departing_ms = 3 * (uint64_t)p->options.election_ms,
+        .on_refused = on_refused,
+        .context = p,
     };
 
     node_config_defaults(&config);
@@ -317,6 +472,12 @@ static void build_node(struct pawld *p)
     p->statethread = statethread_new(p->base, p->statedb, on_persisted, p);
     p->node = node_new(&config, &env, &start, p->applier);
     peers_set_node(p->peers, p->node);
+    expect_stores(p);
+    if (p->joined) {
+        peers_set_members(p->peers, p->seniors.list, p->seniors.n);
+    }
+    identify_set_node(p->identify, p->node, p->options.cluster_id,
+                      p->options.initial_cluster_token);
     store_content_release(&p->log);
     buffer_release(&p->log_start.configuration);
     raft_configuration_release(&installed.configuration);
@@ -364,7 +525,7 @@ static struct rpc_server *listen_on(struct pawld *p, const char *urls,
     return server;
 }
 
-static void build_servers(struct pawld *p)
+static void build_client_server(struct pawld *p)
 {
     struct rpc_limits limits;
 
@@ -372,9 +533,30 @@ static void build_servers(struct pawld *p)
     limits.message_bytes_max = p->options.request_bytes_max + REQUEST_OVERHEAD;
     p->clients = listen_on(p, p->options.listen_client_urls, &limits,
                            "listen-client-urls");
+}
+
+/* Before all else: founders that start together ask each other who they are. */
+static void build_member_server(struct pawld *p)
+{
+    struct rpc_limits limits;
+
+    rpc_limits_defaults(&limits);
     limits.message_bytes_max = PEER_MESSAGE_BYTES_MAX;
     p->members =
         listen_on(p, p->options.listen_peer_urls, &limits, "listen-peer-urls");
+    p->identify = identify_new();
+    identify_serve(p->identify, p->members);
+}
+
+static void describe_self(struct pawld *p)
+{
+    p->self.id = p->options.member_id;
+    p->self.name = p->options.name;
+    p->self.store_id = store_id(p->store);
+    p->self.client_urls =
+        url_list(p->options.advertise_client_urls, &p->self.n_client_urls);
+    p->self.peer_urls =
+        url_list(p->options.initial_advertise_peer_urls, &p->self.n_peer_urls);
 }
 
 static void build_service(struct pawld *p)
@@ -385,13 +567,10 @@ static void build_service(struct pawld *p)
         .request_bytes_max = p->options.request_bytes_max,
         .election_ms = p->options.election_ms,
         .self = &p->self,
+        .token = p->options.initial_cluster_token,
         .statedb = p->statedb,
     };
 
-    p->self.id = p->options.member_id;
-    p->self.name = p->options.name;
-    p->self.client_urls =
-        url_list(p->options.advertise_client_urls, &p->self.n_client_urls);
     p->service = service_new(p->loop, p->node, &config);
     service_serve(p->service, p->clients);
     peers_serve(p->peers, p->members);
@@ -401,6 +580,34 @@ static void build_service(struct pawld *p)
  * -----------------------------------------------------------------------------
  */
 
+/* Is there a reason to end that only the cluster can give? */
+static void check_standing(struct pawld *p)
+{
+    uint64_t now_ms = clock_ms();
+
+    if (p->removed_ms == 0 && raft_is_removed(node_raft(p->node))) {
+        p->removed_ms = now_ms;
+        log_line(LOG_WARN, "this member is removed from the cluster");
+    }
+    /* One that led hands over first; and answers are still on their way. */
+    if (p->refused == PEERS_REMOVED ||
+        (p->removed_ms != 0 &&
+         raft_role(node_raft(p->node)) != RAFT_LEADER &&
+         now_ms - p->removed_ms >= 2 * (uint64_t)p->options.election_ms)) {
+        p->exit_status = EXIT_REMOVED;
+        p->stopping = true;
+    } else if (p->refused == PEERS_OTHER_STORE) {
+        log_line(LOG_ERROR,
+                 "this member had another data directory: what it voted and "
+                 "acknowledged with that is not in %s. Bring that one back; or "
+                 "move this one away and start again, and the member joins as "
+                 "a learner under a new id",
+                 p->options.data_dir);
+        p->exit_status = EXIT_OTHER_STORE;
+        p->stopping = true;
+    }
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct pawld *p = arg;
@@ -409,6 +616,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     node_tick(p->node);
     service_tick(p->service);
+    check_standing(p);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *arg)
@@ -461,7 +669,14 @@ static void shut_down(struct pawld *p)
     rpc_loop_free(p->loop);
     applier_free(p->applier);
     statedb_close(p->statedb);
+    if (p->exit_status == EXIT_REMOVED &&
+        store_set_removed(p->store) != STORE_OK) {
+        log_line(LOG_ERROR, "%s", store_error(p->store));
+    }
     store_close(p->store);
+    identify_free(p->identify);
+    members_release(&p->seniors);
+    url_list_free(p->self.peer_urls, p->self.n_peer_urls);
     event_base_free(p->base);
     url_list_free(p->self.client_urls, p->self.n_client_urls);
     options_release(&p->options);
@@ -515,13 +730,22 @@ int main(int argc, char **argv)
         break;
     }
     logger_set_level(p.options.level);
+    if (p.options.restore_from != NULL) {
+        configure_sqlite();
+        p.exit_status = rescue_restore(&p.options);
+        options_release(&p.options);
+        return p.exit_status;
+    }
     signal(SIGPIPE, SIG_IGN);
     raise_file_limit();
     configure_sqlite();
     p.base = new_event_base();
     p.loop = rpc_loop_new(p.base);
-    build_servers(&p); /* a port in use is found before a file is touched */
+    build_member_server(&p); /* a port in use is found before a file is made */
+    settle_identity(&p);
+    build_client_server(&p);
     open_files(&p);
+    describe_self(&p);
     build_node(&p);
     build_snapshots(&p);
     build_service(&p);
@@ -533,5 +757,8 @@ int main(int argc, char **argv)
              p.options.listen_peer_urls, p.options.data_dir);
     run(&p);
     shut_down(&p);
-    return 0;
+    if (p.exit_status == EXIT_REMOVED) {
+        end_as_removed();
+    }
+    return p.exit_status;
 }

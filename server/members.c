@@ -14,7 +14,7 @@ static void free_urls(char **urls, size_t n)
     free(urls);
 }
 
-static void member_release(struct member *m)
+void member_release(struct member *m)
 {
     free(m->name);
     free_urls(m->peer_urls, m->n_peer_urls);
@@ -27,6 +27,7 @@ void members_release(struct members *ms)
         member_release(&ms->list[i]);
     }
     free(ms->list);
+    free(ms->removed);
     *ms = (struct members){0};
 }
 
@@ -61,9 +62,9 @@ static char **copy_urls(char *const *urls, size_t n, size_t *n_copied)
     return copy;
 }
 
-static struct member member_copy(const struct member *m)
+struct member member_copy(const struct member *m)
 {
-    struct member copy = {.id = m->id, .is_learner = m->is_learner};
+    struct member copy = *m;
 
     copy.name = mem_strdup(m->name);
     copy.peer_urls = copy_urls(m->peer_urls, m->n_peer_urls, &copy.n_peer_urls);
@@ -86,6 +87,38 @@ void members_put(struct members *ms, const struct member *m)
         ms->n++;
     }
     ms->list[i] = copy;
+}
+
+static size_t removed_place(const struct members *ms, uint64_t id)
+{
+    size_t i = 0;
+
+    while (i < ms->n_removed && ms->removed[i] < id) {
+        i++;
+    }
+    return i;
+}
+
+bool members_is_removed(const struct members *ms, uint64_t id)
+{
+    size_t i = removed_place(ms, id);
+
+    return i < ms->n_removed && ms->removed[i] == id;
+}
+
+void members_put_removed(struct members *ms, uint64_t id)
+{
+    size_t i = removed_place(ms, id);
+
+    if (members_is_removed(ms, id)) {
+        return;
+    }
+    ms->removed =
+        mem_realloc(ms->removed, ms->n_removed + 1, sizeof(ms->removed[0]));
+    memmove(ms->removed + i + 1, ms->removed + i,
+            (ms->n_removed - i) * sizeof(ms->removed[0]));
+    ms->removed[i] = id;
+    ms->n_removed++;
 }
 
 static const Pawl__Command__V1__Member *
@@ -112,6 +145,8 @@ static struct member describe(const struct raft_server *server,
         m.is_learner = server->role == RAFT_LEARNER;
     }
     if (said != NULL) {
+        m.auto_promote = said->auto_promote && m.is_learner;
+        m.replaces = m.is_learner ? said->replaces : 0;
         m.peer_urls = said->peer_urls;
         m.n_peer_urls = said->n_peer_urls;
         if (said->name[0] != '\0') {
@@ -125,14 +160,27 @@ static struct member describe(const struct raft_server *server,
     return m;
 }
 
+Pawl__Command__V1__MemberList *
+members_decode(const struct raft_configuration *c, struct arena *arena)
+{
+    return pawl__command__v1__member_list__unpack(&arena->allocator,
+                                                  c->extra_size, c->extra);
+}
+
+static bool names(const struct raft_configuration *c, uint64_t id)
+{
+    for (size_t i = 0; i < c->n_servers; i++) {
+        if (c->servers[i].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void members_follow(struct members *ms, const struct raft_configuration *c,
-                    struct arena *arena)
+                    const Pawl__Command__V1__MemberList *list)
 {
     struct members now = {0};
-    /* Should it not parse, members are without addresses: so on all. */
-    const Pawl__Command__V1__MemberList *list =
-        pawl__command__v1__member_list__unpack(&arena->allocator, c->extra_size,
-                                               c->extra);
 
     for (size_t i = 0; i < c->n_servers; i++) {
         raft_id id = c->servers[i].id;
@@ -141,11 +189,35 @@ void members_follow(struct members *ms, const struct raft_configuration *c,
 
         members_put(&now, &m);
     }
+    now.removed = ms->removed;
+    now.n_removed = ms->n_removed;
+    ms->removed = NULL;
+    for (size_t i = 0; i < ms->n; i++) {
+        if (!names(c, ms->list[i].id)) {
+            members_put_removed(&now, ms->list[i].id);
+        }
+    }
     members_release(ms);
     *ms = now;
 }
 
-uint8_t *members_encode(const struct member *members, size_t n, size_t *size)
+void member_fill(Pawl__Command__V1__Member *to, const struct member *m)
+{
+    pawl__command__v1__member__init(to);
+    to->id = m->id;
+    to->name = m->name;
+    to->n_peer_urls = m->n_peer_urls;
+    to->peer_urls = m->peer_urls;
+    to->n_client_urls = m->n_client_urls;
+    to->client_urls = m->client_urls;
+    to->is_learner = m->is_learner;
+    to->auto_promote = m->auto_promote;
+    to->replaces = m->replaces;
+}
+
+uint8_t *members_encode(const struct member *members, size_t n,
+                        const Pawl__Command__V1__MemberChange *change,
+                        size_t *size)
 {
     Pawl__Command__V1__MemberList list = PAWL__COMMAND__V1__MEMBER_LIST__INIT;
     Pawl__Command__V1__Member *each = mem_alloc(n, sizeof(each[0]));
@@ -154,16 +226,10 @@ uint8_t *members_encode(const struct member *members, size_t n, size_t *size)
     list.n_members = n;
     list.members = mem_alloc(n, sizeof(list.members[0]));
     for (size_t i = 0; i < n; i++) {
-        pawl__command__v1__member__init(&each[i]);
-        each[i].id = members[i].id;
-        each[i].name = members[i].name;
-        each[i].n_peer_urls = members[i].n_peer_urls;
-        each[i].peer_urls = members[i].peer_urls;
-        each[i].n_client_urls = members[i].n_client_urls;
-        each[i].client_urls = members[i].client_urls;
-        each[i].is_learner = members[i].is_learner;
+        member_fill(&each[i], &members[i]);
         list.members[i] = &each[i];
     }
+    list.change = (Pawl__Command__V1__MemberChange *)change; /* only read */
     *size = pawl__command__v1__member_list__get_packed_size(&list);
     bytes = mem_alloc(*size, 1);
     pawl__command__v1__member_list__pack(&list, bytes);

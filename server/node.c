@@ -1,6 +1,6 @@
 /*
  * node.c - drives the core and the applier. Reads: noderead.c. Leases:
- * nodelease.c.
+ * nodelease.c. Changes of the members: nodemember.c.
  */
 #include "server/node.h"
 
@@ -188,14 +188,34 @@ static void forward_proposal(struct node *n, struct node_proposal *p,
                              raft_id leader)
 {
     Pawl__Peer__V1__Forward item = PAWL__PEER__V1__FORWARD__INIT;
+    ProtobufCBinaryData data = {p->size, (uint8_t *)p->data}; /* only read */
 
     item.request = p->request;
-    item.what_case = PAWL__PEER__V1__FORWARD__WHAT_PROPOSE;
-    item.propose.data = (uint8_t *)p->data; /* only read */
-    item.propose.len = p->size;
+    if (p->is_change) {
+        item.what_case = PAWL__PEER__V1__FORWARD__WHAT_MEMBER_CHANGE;
+        item.member_change = data;
+    } else {
+        item.what_case = PAWL__PEER__V1__FORWARD__WHAT_PROPOSE;
+        item.propose = data;
+    }
     item.term = raft_term_now(n->raft);
     set_out(n, p);
     n->env.forward(n->env.context, leader, &item);
+}
+
+static enum status try_change(struct node *n, struct node_proposal *p)
+{
+    enum status why;
+
+    switch (node_try_change(n, p->data, p->size, &why)) {
+    case NODE_CHANGE_TAKEN:
+        set_out(n, p);
+        return ST_OK;
+    case NODE_CHANGE_LATER:
+        return ST_OK; /* the next tick tries again */
+    default:
+        return why;
+    }
 }
 
 /*
@@ -213,6 +233,9 @@ static enum status try_propose(struct node *n, struct node_proposal *p)
     if (leader != n->config.id) {
         forward_proposal(n, p, leader);
         return ST_OK;
+    }
+    if (p->is_change) {
+        return try_change(n, p);
     }
     switch (raft_propose(n->raft, p->data, p->size, &index)) {
     case RAFT_OK:
@@ -236,9 +259,12 @@ static void propose_waiting(struct node *n)
     n->propose_soon = false;
     last = TAILQ_LAST(&n->waiting, proposal_list);
     for (p = TAILQ_FIRST(&n->waiting); p != NULL; p = next) {
+        enum status st;
+
         next = p == last ? NULL : TAILQ_NEXT(p, link);
-        if (try_propose(n, p) != ST_OK && p->deadline_ms != UINT64_MAX) {
-            end_proposal(n, p, ST_TOO_MANY_REQUESTS, NULL);
+        st = try_propose(n, p);
+        if (st != ST_OK && p->deadline_ms != UINT64_MAX) {
+            end_proposal(n, p, st, NULL);
         }
     }
 }
@@ -249,7 +275,7 @@ void node_propose(struct node *n, struct node_proposal *p,
 {
     uint8_t *data;
 
-    take_slot(n, p);
+    node_number_proposal(n, p);
     cmd->member = n->config.id;
     cmd->incarnation = n->config.incarnation;
     cmd->request = p->request;
@@ -257,6 +283,17 @@ void node_propose(struct node *n, struct node_proposal *p,
     data = arena_alloc(arena, p->size);
     protobuf_c_message_pack(&cmd->base, data);
     p->data = data;
+    p->is_change = false;
+    node_queue_proposal(n, p, patient);
+}
+
+void node_number_proposal(struct node *n, struct node_proposal *p)
+{
+    take_slot(n, p);
+}
+
+void node_queue_proposal(struct node *n, struct node_proposal *p, bool patient)
+{
     p->term = 0;
     p->deadline_ms =
         patient ? UINT64_MAX : node_now_ms(n) + n->config.request_timeout_ms;
@@ -288,6 +325,15 @@ static bool is_overdue(const struct node_proposal *p, uint64_t now_ms)
            (p->term == 0 && p->give_up_ms != 0 && p->give_up_ms <= now_ms);
 }
 
+static enum status overdue_status(const struct node *n,
+                                  const struct node_proposal *p)
+{
+    if (p->is_change && p->term == 0 && raft_leader(n->raft) != 0) {
+        return ST_UNHEALTHY; /* it waited for the one before */
+    }
+    return node_timeout_status(n, p->term != 0);
+}
+
 /* Ends one proposal of the list that is past its deadline; false: none is. */
 static bool expire_one(struct node *n, struct proposal_list *list,
                        uint64_t now_ms)
@@ -297,7 +343,7 @@ static bool expire_one(struct node *n, struct proposal_list *list,
     TAILQ_FOREACH(p, list, link)
     {
         if (is_overdue(p, now_ms)) {
-            end_proposal(n, p, node_timeout_status(n, p->term != 0), NULL);
+            end_proposal(n, p, overdue_status(n, p), NULL);
             return true;
         }
     }
@@ -357,6 +403,9 @@ void node_on_forward(struct node *n, raft_id from,
             n->env.forward_reply(n->env.context, from, &result);
         }
         break;
+    case PAWL__PEER__V1__FORWARD__WHAT_MEMBER_CHANGE:
+        node_forwarded_change(n, from, item);
+        break;
     case PAWL__PEER__V1__FORWARD__WHAT_LEASE_KEEP_ALIVE:
         node_lease_query_for(n, from, item->request, true,
                              item->lease_keep_alive);
@@ -384,6 +433,11 @@ void node_on_forward_result(struct node *n,
         put_back(n, p);
     } else if (item->status == PAWL__PEER__V1__FORWARD_STATUS__FORWARD_BUSY) {
         end_proposal(n, p, ST_TOO_MANY_REQUESTS, NULL);
+    } else if (item->status ==
+               PAWL__PEER__V1__FORWARD_STATUS__FORWARD_REFUSED) {
+        enum status why = status_of_text(item->error);
+
+        end_proposal(n, p, why < STATUS_COUNT ? why : ST_NOT_APPLIED, NULL);
     }
 }
 
@@ -403,7 +457,9 @@ static void apply_entry(struct node *n, const struct raft_entry *e)
         result.incarnation == n->config.incarnation) {
         p = find_proposal(n, result.request);
     }
-    if (p != NULL) {
+    if (p != NULL && result.half_done) {
+        move_proposal(n, p, UINT64_MAX); /* the rest comes by itself */
+    } else if (p != NULL) {
         end_proposal(n, p, result.status, &result);
     }
     if (n->listener != NULL && kv_revision(kv) != revision) {
@@ -413,6 +469,7 @@ static void apply_entry(struct node *n, const struct raft_entry *e)
         n->listener(n->listener_context, changes, n_changes);
     }
     if (e->type == RAFT_ENTRY_CONFIG) {
+        node_members_applied(n);
         tell_members(n);
     }
     if (e->term > n->applied_term) {
@@ -643,6 +700,7 @@ void node_tick(struct node *n)
     expire_proposals(n, now_ms);
     node_reads_tick(n, now_ms);
     node_leases_tick(n, now_ms);
+    node_members_tick(n);
     n->propose_soon = !TAILQ_EMPTY(&n->waiting);
 }
 

@@ -106,6 +106,7 @@ struct node_proposal {
     uint64_t deadline_ms;
     uint64_t give_up_ms; /* set by the caller, 0: never. Not on its way by
                             then: ST_NO_LEADER, while somebody still listens */
+    bool is_change; /* data is a MemberChange, not a command */
     const uint8_t *data; /* the encoded command; must live as long as p */
     size_t size;
     void (*done)(struct node_proposal *p, enum status st,
@@ -119,6 +120,15 @@ struct node_proposal {
 void node_propose(struct node *n, struct node_proposal *p,
                   Pawl__Command__V1__Command *cmd, struct arena *arena,
                   bool patient);
+/*
+ * A change of the members, in the same way: the leader checks it
+ * (membership.h), one is under way at a time, and done comes when it is
+ * applied here, or with the leader's reason to refuse it. Certainly not done:
+ * ST_UNHEALTHY too, if the change before it did not come to its end in time.
+ */
+void node_change_members(struct node *n, struct node_proposal *p,
+                         Pawl__Command__V1__MemberChange *change,
+                         struct arena *arena);
 /* done will not be called; the change may take effect all the same. */
 void node_forget(struct node *n, struct node_proposal *p);
 

@@ -1,5 +1,5 @@
 /*
- * nodeinternal.h - what node.c, noderead.c and nodelease.c share.
+ * nodeinternal.h - what node.c, noderead.c, nodelease.c and nodemember.c share.
  */
 #ifndef PAWL_NODEINTERNAL_H
 #define PAWL_NODEINTERNAL_H
@@ -44,6 +44,7 @@ struct node {
     struct proposal_list waiting; /* term == 0: not on their way */
     struct proposal_list sent;
     bool propose_soon; /* waiting is not empty and worth a try */
+    raft_index change_index; /* newest change of the members of ours */
 
     /* Reads: new ones, then batches in order of their start. */
     struct read_list new_reads;
@@ -65,6 +66,9 @@ struct node {
     void *listener_context;
 };
 
+/* A slot and a number; then into the queue, once p has its data. */
+void node_number_proposal(struct node *n, struct node_proposal *p);
+void node_queue_proposal(struct node *n, struct node_proposal *p, bool patient);
 enum status node_timeout_status(const struct node *n, bool under_way);
 
 /* noderead.c */
@@ -82,5 +86,19 @@ void node_lease_result(struct node *n,
 void node_leases_resend(struct node *n);
 void node_leases_tick(struct node *n, uint64_t now_ms);
 void node_leases_stop(struct node *n);
+
+/* nodemember.c */
+enum node_change {
+    NODE_CHANGE_TAKEN,
+    NODE_CHANGE_LATER,  /* another is under way, or we do not lead (any more) */
+    NODE_CHANGE_REFUSED /* *why tells */
+};
+/* Leader: check an encoded MemberChange and propose what it leads to. */
+enum node_change node_try_change(struct node *n, const uint8_t *data,
+                                 size_t size, enum status *why);
+void node_forwarded_change(struct node *n, raft_id from,
+                           const Pawl__Peer__V1__Forward *item);
+void node_members_tick(struct node *n);
+void node_members_applied(struct node *n); /* a new list */
 
 #endif

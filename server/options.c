@@ -7,10 +7,10 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/membership.h"
 #include "server/url.h"
 
 struct flag {
@@ -26,6 +26,9 @@ struct flag {
         name, offsetof(struct options, field), value, standard, help           \
     }
 
+/* Needs no value; --name=false is fine too. */
+#define SWITCH(field, name, help) FLAG(field, name, NULL, "false", help)
+
 static const struct flag flags[] = {
     FLAG(name, "name", "NAME", "default", "this member's name"),
     FLAG(data_dir, "data-dir", "DIR", NULL,
@@ -40,8 +43,8 @@ static const struct flag flags[] = {
          NULL, "what the other members call (default: the listen URLs)"),
     FLAG(initial_cluster, "initial-cluster", "NAME=URL,...", NULL,
          "all founding members (default: this one alone)"),
-    FLAG(initial_cluster_state, "initial-cluster-state", "new", "new",
-         "a cluster is founded, or goes on if the data is there"),
+    FLAG(initial_cluster_state, "initial-cluster-state", "new|existing", "new",
+         "found a cluster, or join one; without effect once there is data"),
     FLAG(initial_cluster_token, "initial-cluster-token", "TOKEN",
          "pawl-cluster", "tells clusters with equal URLs apart"),
     FLAG(heartbeat_interval, "heartbeat-interval", "MS", "100",
@@ -54,6 +57,12 @@ static const struct flag flags[] = {
          "log entries kept for slow followers"),
     FLAG(snapshot_bytes_per_second, "snapshot-bytes-per-second", "BYTES",
          "67108864", "how fast snapshots are sent, all together"),
+    SWITCH(force_new_cluster, "force-new-cluster",
+           "quorum is lost for good: go on with this data as sole member"),
+    FLAG(restore_from, "restore-from", "FILE", NULL,
+         "make a data directory from a backup of state.db, and end"),
+    FLAG(bump_revision, "bump-revision", "N", "1000000000",
+         "with --restore-from: how far the revision is moved on"),
     FLAG(log_level, "log-level", "LEVEL", "info", "debug, info, warn or error"),
 };
 
@@ -73,11 +82,13 @@ static void print_help(void)
     for (size_t i = 0; i < N_FLAGS; i++) {
         char left[64];
 
-        snprintf(left, sizeof(left), "--%s %s", flags[i].name, flags[i].value);
+        bool show = flags[i].standard != NULL && flags[i].value != NULL;
+
+        snprintf(left, sizeof(left), "--%s %s", flags[i].name,
+                 flags[i].value != NULL ? flags[i].value : "");
         printf("  %-42s %s%s%s%s\n", left, flags[i].help,
-               flags[i].standard != NULL ? " (default " : "",
-               flags[i].standard != NULL ? flags[i].standard : "",
-               flags[i].standard != NULL ? ")" : "");
+               show ? " (default " : "", show ? flags[i].standard : "",
+               show ? ")" : "");
     }
     printf("  %-42s %s\n  %-42s %s\n\n", "--version", "print it and end",
            "--help", "this text");
@@ -128,7 +139,10 @@ static enum options_result read_flags(struct options *o, int argc, char **argv)
 
     for (size_t i = 0; i < N_FLAGS; i++) {
         longs[i] =
-            (struct option){flags[i].name, required_argument, NULL, (int)i};
+            (struct option){flags[i].name,
+                            flags[i].value != NULL ? required_argument
+                                                   : optional_argument,
+                            NULL, (int)i};
     }
     longs[N_FLAGS] = (struct option){"help", no_argument, NULL, 'h'};
     longs[N_FLAGS + 1] = (struct option){"version", no_argument, NULL, 'v'};
@@ -146,7 +160,7 @@ static enum options_result read_flags(struct options *o, int argc, char **argv)
             fprintf(stderr, "pawld: 'pawld --help' lists the flags\n");
             return OPTIONS_BAD;
         }
-        set(o, &flags[which], optarg);
+        set(o, &flags[which], optarg != NULL ? optarg : "true");
     }
     if (optind < argc) {
         fprintf(stderr,
@@ -223,7 +237,7 @@ static bool parse_number(const char *flag, const char *text,
 
 static bool parse_numbers(struct options *o)
 {
-    unsigned long heartbeat, election, bytes, entries, rate;
+    unsigned long heartbeat, election, bytes, entries, rate, bump;
 
     if (!parse_number("heartbeat-interval", o->heartbeat_interval, 10, 60000,
                       &heartbeat) ||
@@ -234,7 +248,8 @@ static bool parse_numbers(struct options *o)
         !parse_number("snapshot-catchup-entries", o->snapshot_catchup_entries,
                       1, 100000000, &entries) ||
         !parse_number("snapshot-bytes-per-second", o->snapshot_bytes_per_second,
-                      1024, 1ul << 40, &rate)) {
+                      1024, 1ul << 40, &rate) ||
+        !parse_number("bump-revision", o->bump_revision, 0, 1ul << 60, &bump)) {
         return false;
     }
     if (election < 5 * heartbeat) {
@@ -246,7 +261,15 @@ static bool parse_numbers(struct options *o)
     o->request_bytes_max = bytes;
     o->log_keep_entries = entries;
     o->snapshot_rate = rate;
+    o->revision_step = (int64_t)bump;
     return true;
+}
+
+static bool parse_switch(const char *flag, const char *text, bool *out)
+{
+    *out = strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
+    return *out || strcmp(text, "false") == 0 || strcmp(text, "0") == 0 ||
+           bad(flag, text, "true or false is needed");
 }
 
 static bool check_urls(const char *flag, const char *urls)
@@ -270,20 +293,6 @@ static bool check_urls(const char *flag, const char *urls)
 /* ---- the founding members
  * --------------------------------------------------------- */
 
-static uint64_t digest_of(const struct buffer *b)
-{
-    uint8_t digest[EVP_MAX_MD_SIZE];
-    uint64_t id = 0;
-
-    if (EVP_Digest(b->data, b->size, digest, NULL, EVP_sha1(), NULL) != 1) {
-        log_die("SHA-1 is not available from OpenSSL");
-    }
-    for (size_t i = 0; i < sizeof(id); i++) {
-        id = id << 8 | digest[i];
-    }
-    return id != 0 ? id : 1;
-}
-
 static int compare_strings(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -296,20 +305,11 @@ static int compare_members(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* As etcd makes them: SHA-1 over the sorted peer URLs and the token. */
+/* Sorted, so that all founders write the same bytes. */
 static uint64_t make_member_id(struct member *m, const char *token)
 {
-    struct buffer b = {0};
-    uint64_t id;
-
     qsort(m->peer_urls, m->n_peer_urls, sizeof(*m->peer_urls), compare_strings);
-    for (size_t i = 0; i < m->n_peer_urls; i++) {
-        buffer_append(&b, m->peer_urls[i], strlen(m->peer_urls[i]));
-    }
-    buffer_append(&b, token, strlen(token));
-    id = digest_of(&b);
-    buffer_release(&b);
-    return id;
+    return membership_new_id(m->peer_urls, m->n_peer_urls, token, 0);
 }
 
 static uint64_t make_cluster_id(const struct options *o)
@@ -324,7 +324,7 @@ static uint64_t make_cluster_id(const struct options *o)
             buffer_append(&b, &byte, 1);
         }
     }
-    id = digest_of(&b);
+    id = membership_digest(b.data, b.size);
     buffer_release(&b);
     return id;
 }
@@ -352,7 +352,8 @@ static bool add_founder(struct options *o, const char *text)
     char *address = equals != NULL ? url_address(equals + 1) : NULL;
     struct member *m;
 
-    if (equals == text || address == NULL) {
+    /* Who joins may be told of members that have no name yet. */
+    if (address == NULL || (equals == text && !o->join_existing)) {
         free(address);
         return bad("initial-cluster", text,
                    "NAME=http://host:port is needed for each member");
@@ -391,7 +392,7 @@ static bool parse_cluster(struct options *o)
                    "does not name this member; --name must be one of it");
     }
     qsort(o->founders, o->n_founders, sizeof(*o->founders), compare_members);
-    for (size_t i = 1; i < o->n_founders; i++) {
+    for (size_t i = 1; i < o->n_founders && !o->join_existing; i++) {
         if (o->founders[i].id == o->founders[i - 1].id) {
             return bad("initial-cluster", o->initial_cluster,
                        "two members have the same URLs");
@@ -407,9 +408,13 @@ static bool check_all(struct options *o)
         return bad("log-level", o->log_level,
                    "debug, info, warn or error is needed");
     }
-    if (strcmp(o->initial_cluster_state, "new") != 0) {
+    o->join_existing = strcmp(o->initial_cluster_state, "existing") == 0;
+    if (!o->join_existing && strcmp(o->initial_cluster_state, "new") != 0) {
         return bad("initial-cluster-state", o->initial_cluster_state,
-                   "only 'new' is known to this version");
+                   "new or existing is needed");
+    }
+    if (!parse_switch("force-new-cluster", o->force_new_cluster, &o->force)) {
+        return false;
     }
     return parse_numbers(o) &&
            check_urls("listen-client-urls", o->listen_client_urls) &&

@@ -23,6 +23,7 @@ struct options {
     char *max_request_bytes;
     char *snapshot_catchup_entries;
     char *snapshot_bytes_per_second;
+    char *force_new_cluster, *restore_from, *bump_revision;
     char *log_level;
 
     /* Derived. */
@@ -32,7 +33,11 @@ struct options {
     uint64_t snapshot_rate; /* bytes a second */
     enum log_level level;
     bool cluster_given;      /* --initial-cluster was set by the user */
-    struct member *founders; /* of --initial-cluster, ascending by id */
+    bool join_existing;      /* --initial-cluster-state existing */
+    bool force;              /* --force-new-cluster */
+    int64_t revision_step;   /* --bump-revision */
+    struct member *founders; /* of --initial-cluster, ascending by id; who
+                                joins: those whom it may ask */
     size_t n_founders;
     uint64_t cluster_id;
     uint64_t member_id; /* ours, by --name */

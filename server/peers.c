@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "server/logger.h"
+#include "server/members.h"
 #include "server/url.h"
 #include "server/wire.h"
 
@@ -18,6 +19,11 @@
 #define REFUSED_LOG_MS 10000 /* a refusal repeats with every attempt */
 /* More than Raft's own window: past it the link is stuck, drop. */
 #define QUEUED_BYTES_MAX ((size_t)64 << 20)
+#define STRANGERS_MAX 16
+
+static const char other_store[] =
+    "pawl: the member has lost its data: what it voted and acknowledged before "
+    "is not known to it any more";
 
 /* One of the two connections to a member. */
 struct lane {
@@ -39,10 +45,16 @@ struct gather {
     size_t n, capacity;
 };
 
+enum link_kind { LINK_MEMBER, LINK_STRANGER, LINK_DEPARTING };
+
 struct link {
     struct peers *peers;
     raft_id id;
+    enum link_kind kind;
+    uint64_t until_ms; /* DEPARTING: its end */
+    bool listed;       /* in the list that is being taken over */
     char *address;
+    LIST_HEAD(, inbound) inbounds;
     struct lane raft, forward;
     struct gather forwards;         /* Pawl__Peer__V1__Forward */
     struct gather replies;          /* Pawl__Peer__V1__ForwardResult */
@@ -55,11 +67,15 @@ struct peers {
     struct node *node;
     struct link **links; /* ascending by id */
     size_t n_links;
+    struct member *expected; /* id and store_id alone */
+    size_t n_expected;
     struct arena arena;
 };
 
 /* A stream that another member opened. */
 struct inbound {
+    LIST_ENTRY(inbound) entry; /* of the link's, if it has one */
+    struct rpc_call *call;
     struct link *link; /* NULL until its Hello was accepted */
 };
 
@@ -124,6 +140,61 @@ static void hello_init(const struct peers *p, raft_id to,
     h->to = to;
     h->incarnation = p->config.incarnation;
     h->version = PROTOCOL_VERSION;
+    h->store = p->config.store_id;
+    h->peer_urls = (char **)p->config.peer_urls; /* only read */
+    h->n_peer_urls = p->config.n_peer_urls;
+}
+
+static const struct members *known_members(const struct peers *p)
+{
+    return applier_member_set(node_applier(p->node));
+}
+
+/* Is that another data directory than the member is known to have? */
+static bool has_other_store(const struct peers *p, raft_id id, uint64_t store)
+{
+    const struct member *m = members_find(known_members(p), id);
+
+    if (m != NULL && m->store_id != 0) {
+        return m->store_id != store;
+    }
+    for (size_t i = 0; i < p->n_expected; i++) {
+        if (p->expected[i].id == id) {
+            return p->expected[i].store_id != store;
+        }
+    }
+    return false;
+}
+
+void peers_expect_store(struct peers *p, raft_id id, uint64_t store_id)
+{
+    for (size_t i = 0; i < p->n_expected; i++) {
+        if (p->expected[i].id == id) {
+            return; /* the first one counts */
+        }
+    }
+    p->expected =
+        mem_realloc(p->expected, p->n_expected + 1, sizeof(*p->expected));
+    p->expected[p->n_expected++] =
+        (struct member){.id = id, .store_id = store_id};
+}
+
+/* They know something of us that we do not. */
+static void heed(const struct peers *p, enum grpc_code code, const char *text)
+{
+    enum peers_refusal why = 0;
+
+    if (code != GRPC_FAILED_PRECONDITION || text == NULL) {
+        return;
+    }
+    if (strcmp(text, status_text(ST_REMOVED)) == 0) {
+        why = PEERS_REMOVED;
+    } else if (strcmp(text, other_store) == 0) {
+        why = PEERS_OTHER_STORE;
+    }
+    if (why != 0 && p->config.on_refused != NULL) {
+        p->config.on_refused(p->config.context, why);
+    }
 }
 
 static void lane_closed(struct lane *l, enum grpc_code code, const char *text)
@@ -143,6 +214,7 @@ static void lane_closed(struct lane *l, enum grpc_code code, const char *text)
                  text != NULL ? text : "");
     }
     l->up = false;
+    heed(l->link->peers, code, text);
 }
 
 static void on_raft_close(struct rpc_call *c, enum grpc_code code,
@@ -158,12 +230,36 @@ static void on_raft_close(struct rpc_call *c, enum grpc_code code,
     }
 }
 
+/* Is that whom we called? If not the stream ends. h may be NULL: later
+ * messages have none. */
+static bool check_answer(struct rpc_call *c, const Pawl__Peer__V1__Hello *h)
+{
+    struct lane *l = rpc_call_context(c);
+    struct link *k = l->link;
+
+    if (h == NULL ||
+        (h->from == k->id && h->cluster == k->peers->config.cluster_id &&
+         !has_other_store(k->peers, k->id, h->store))) {
+        return true;
+    }
+    if (clock_ms() - l->refused_ms >= REFUSED_LOG_MS) {
+        l->refused_ms = clock_ms();
+        log_line(LOG_WARN,
+                 "who answers at %s is not member %" PRIx64
+                 " as it was: %s; no messages are sent there",
+                 k->address, k->id,
+                 h->from != k->id ? "it is another one"
+                                  : "it has lost its data");
+    }
+    rpc_call_cancel(c);
+    return false;
+}
+
 static void on_hello(struct rpc_call *c, const ProtobufCMessage *m)
 {
     struct lane *l = rpc_call_context(c);
 
-    (void)m; /* that they answered is what counts */
-    if (!l->up) {
+    if (check_answer(c, (const Pawl__Peer__V1__Hello *)m) && !l->up) {
         l->up = true;
         log_line(LOG_INFO, "link to %" PRIx64 " (%s) is up", l->link->id,
                  l->link->address);
@@ -176,6 +272,9 @@ static void on_forward_reply(struct rpc_call *c, const ProtobufCMessage *m)
         (const Pawl__Peer__V1__ForwardReply *)m;
     struct lane *l = rpc_call_context(c);
 
+    if (!check_answer(c, reply->hello)) {
+        return;
+    }
     l->up = true;
     for (size_t i = 0; i < reply->n_items; i++) {
         node_on_forward_result(l->link->peers->node, reply->items[i]);
@@ -227,85 +326,146 @@ static void lane_init(struct lane *l, struct link *link, const char *path,
     l->channel = rpc_channel_new(link->peers->loop, &config);
 }
 
-static struct link *link_new(struct peers *p, raft_id id, const char *address)
+static void link_open(struct link *k, const char *address)
 {
-    struct link *k = mem_alloc(1, sizeof(*k));
-
-    k->peers = p;
-    k->id = id;
     k->address = mem_strdup(address);
-    arena_init(&k->forwards.arena);
-    arena_init(&k->replies.arena);
     lane_init(&k->raft, k, "/pawl.peer.v1.Peer/Raft",
               &pawl__peer__v1__hello__descriptor);
     lane_init(&k->forward, k, "/pawl.peer.v1.Peer/Forward",
               &pawl__peer__v1__forward_reply__descriptor);
+}
+
+static void link_shut(struct link *k)
+{
+    rpc_channel_free(k->raft.channel);
+    rpc_channel_free(k->forward.channel);
+    free(k->address);
+}
+
+/* In its place among the others. */
+static struct link *link_new(struct peers *p, raft_id id, const char *address)
+{
+    struct link *k = mem_alloc(1, sizeof(*k));
+    size_t i = p->n_links++;
+
+    k->peers = p;
+    k->id = id;
+    LIST_INIT(&k->inbounds);
+    arena_init(&k->forwards.arena);
+    arena_init(&k->replies.arena);
+    link_open(k, address);
+    p->links = mem_realloc(p->links, p->n_links, sizeof(*p->links));
+    for (; i > 0 && p->links[i - 1]->id > id; i--) {
+        p->links[i] = p->links[i - 1];
+    }
+    p->links[i] = k;
     return k;
 }
 
-static void link_free(struct link *k)
+static void inbound_leave(struct inbound *in)
 {
-    if (k->their_forward != NULL) {
-        rpc_call_set_context(k->their_forward, NULL);
-        rpc_call_finish(k->their_forward, GRPC_UNAVAILABLE, "link closed");
+    if (in->link != NULL) {
+        if (in->link->their_forward == in->call) {
+            in->link->their_forward = NULL;
+        }
+        LIST_REMOVE(in, entry);
+        in->link = NULL;
     }
-    rpc_channel_free(k->raft.channel);
-    rpc_channel_free(k->forward.channel);
+}
+
+static void link_free(struct link *k, enum status why)
+{
+    struct inbound *in;
+
+    while ((in = LIST_FIRST(&k->inbounds)) != NULL) {
+        struct rpc_call *call = in->call;
+
+        inbound_leave(in);
+        rpc_call_fail(call, why);
+    }
+    link_shut(k);
     gather_release(&k->forwards);
     gather_release(&k->replies);
-    free(k->address);
     free(k);
 }
 
-/* Do the links lead to these members already? Then they stay as they are, and
- * so do the streams that point to them. */
-static bool are_linked(const struct peers *p, const struct member *members,
-                       size_t n)
+/* The link of a member that is to be called there. */
+static void list_member(struct peers *p, raft_id id, const char *address)
 {
-    size_t at = 0;
-    bool same = true;
+    struct link *k = find_link(p, id);
 
-    for (size_t i = 0; i < n && same; i++) {
-        char *address;
-
-        if (members[i].id == p->config.self || members[i].n_peer_urls == 0) {
-            continue;
-        }
-        address = url_address(members[i].peer_urls[0]);
-        same = at < p->n_links && p->links[at]->id == members[i].id &&
-               address != NULL && strcmp(p->links[at]->address, address) == 0;
-        at++;
-        free(address);
+    if (k == NULL) {
+        k = link_new(p, id, address);
+    } else if (strcmp(k->address, address) != 0) {
+        log_line(LOG_INFO, "member %" PRIx64 " moved from %s to %s", id,
+                 k->address, address);
+        link_shut(k);
+        link_open(k, address);
     }
-    return same && at == p->n_links;
+    k->kind = LINK_MEMBER;
+    k->listed = true;
+}
+
+static void unlist(struct peers *p, struct link *k)
+{
+    if (k->listed || k->kind != LINK_MEMBER) {
+        return;
+    }
+    k->kind = LINK_STRANGER;
+    if (p->node != NULL && members_is_removed(known_members(p), k->id)) {
+        k->kind = LINK_DEPARTING;
+        k->until_ms = clock_ms() + p->config.departing_ms;
+    }
 }
 
 void peers_set_members(struct peers *p, const struct member *members, size_t n)
 {
-    struct link **links;
-    size_t n_links = 0;
-
-    if (are_linked(p, members, n)) {
-        return;
+    for (size_t i = 0; i < p->n_links; i++) {
+        p->links[i]->listed = false;
     }
-    links = mem_alloc(n, sizeof(*links));
     for (size_t i = 0; i < n; i++) {
-        char *address;
+        const struct member *m = &members[i];
+        char *address =
+            m->n_peer_urls > 0 ? url_address(m->peer_urls[0]) : NULL;
 
-        if (members[i].id == p->config.self || members[i].n_peer_urls == 0) {
-            continue;
+        if (m->id != p->config.self && address != NULL) {
+            list_member(p, m->id, address);
         }
-        address = url_address(members[i].peer_urls[0]);
-        ASSERT(address != NULL); /* checked before it was proposed */
-        links[n_links++] = link_new(p, members[i].id, address);
         free(address);
     }
     for (size_t i = 0; i < p->n_links; i++) {
-        link_free(p->links[i]);
+        unlist(p, p->links[i]);
     }
-    free(p->links);
-    p->links = links;
-    p->n_links = n_links;
+}
+
+static bool is_over(const struct link *k, uint64_t now_ms)
+{
+    switch (k->kind) {
+    case LINK_STRANGER:
+        return LIST_EMPTY(&k->inbounds);
+    case LINK_DEPARTING:
+        return now_ms >= k->until_ms;
+    default:
+        return false;
+    }
+}
+
+/* Here and not where they end: no channel may be freed from its own events. */
+static void sweep(struct peers *p)
+{
+    uint64_t now_ms = clock_ms();
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->n_links; i++) {
+        struct link *k = p->links[i];
+
+        if (is_over(k, now_ms)) {
+            link_free(k, k->kind == LINK_DEPARTING ? ST_REMOVED : ST_STOPPED);
+        } else {
+            p->links[n++] = k;
+        }
+    }
+    p->n_links = n;
 }
 
 void peers_free(struct peers *p)
@@ -313,8 +473,11 @@ void peers_free(struct peers *p)
     if (p == NULL) {
         return;
     }
-    peers_set_members(p, NULL, 0);
+    for (size_t i = 0; i < p->n_links; i++) {
+        link_free(p->links[i], ST_STOPPED);
+    }
     free(p->links);
+    free(p->expected);
     arena_release(&p->arena);
     free(p);
 }
@@ -374,6 +537,11 @@ void peers_forward(void *context, raft_id to,
     if (copy->what_case == PAWL__PEER__V1__FORWARD__WHAT_PROPOSE) {
         copy->propose.data = arena_copy(&k->forwards.arena, item->propose.data,
                                         item->propose.len);
+    } else if (copy->what_case ==
+               PAWL__PEER__V1__FORWARD__WHAT_MEMBER_CHANGE) {
+        copy->member_change.data =
+            arena_copy(&k->forwards.arena, item->member_change.data,
+                       item->member_change.len);
     }
     gather_add(&k->forwards, copy);
 }
@@ -424,6 +592,7 @@ static void flush_replies(struct link *k)
 
 void peers_flush(struct peers *p)
 {
+    sweep(p);
     for (size_t i = 0; i < p->n_links; i++) {
         if (p->links[i]->forwards.n > 0) {
             flush_forwards(p, p->links[i]);
@@ -439,38 +608,87 @@ void peers_flush(struct peers *p)
 
 static void on_open(struct rpc_call *c)
 {
-    rpc_call_set_context(
-        c, arena_alloc(rpc_call_arena(c), sizeof(struct inbound)));
+    struct inbound *in = arena_alloc(rpc_call_arena(c), sizeof(*in));
+
+    in->call = c;
+    rpc_call_set_context(c, in);
+}
+
+/* A caller that our list does not name. NULL if it cannot be called back. */
+static struct link *befriend(struct peers *p, const Pawl__Peer__V1__Hello *h)
+{
+    char *address = h->n_peer_urls > 0 ? url_address(h->peer_urls[0]) : NULL;
+    struct link *k = NULL;
+    size_t strangers = 0;
+
+    for (size_t i = 0; i < p->n_links; i++) {
+        strangers += p->links[i]->kind == LINK_STRANGER;
+    }
+    if (address != NULL && h->from != 0 && strangers < STRANGERS_MAX) {
+        k = link_new(p, h->from, address);
+        k->kind = LINK_STRANGER;
+    }
+    free(address);
+    return k;
+}
+
+static const char *find_fault(const struct peers *p,
+                              const Pawl__Peer__V1__Hello *h)
+{
+    if (h == NULL) {
+        return "pawl: a peer stream must begin with a Hello";
+    }
+    if (h->cluster != p->config.cluster_id) {
+        return "pawl: cluster ID mismatch";
+    }
+    if (members_is_removed(known_members(p), h->from)) {
+        return status_text(ST_REMOVED);
+    }
+    if (h->to != p->config.self) {
+        return "pawl: this is another member than the one called";
+    }
+    if (h->from == p->config.self) {
+        return "pawl: a member does not talk to itself";
+    }
+    if (h->version != PROTOCOL_VERSION) {
+        return "pawl: unknown version of the peer protocol";
+    }
+    return has_other_store(p, h->from, h->store) ? other_store : NULL;
 }
 
 /* NULL and the call is over if it is not from a member of ours, for us. */
-static struct link *accept_hello(struct peers *p, struct rpc_call *c,
-                                 const Pawl__Peer__V1__Hello *h)
+static struct link *judge_hello(struct peers *p, struct rpc_call *c,
+                                const Pawl__Peer__V1__Hello *h)
 {
-    struct link *k = h != NULL ? find_link(p, h->from) : NULL;
-    const char *reason = NULL;
+    const char *fault = find_fault(p, h);
+    struct link *k = fault == NULL ? find_link(p, h->from) : NULL;
 
-    if (h == NULL) {
-        reason = "pawl: a peer stream must begin with a Hello";
-    } else if (h->cluster != p->config.cluster_id) {
-        reason = "pawl: cluster ID mismatch";
-    } else if (h->to != p->config.self) {
-        reason = "pawl: this is another member than the one called";
-    } else if (h->version != PROTOCOL_VERSION) {
-        reason = "pawl: unknown version of the peer protocol";
-    } else if (k == NULL) {
-        reason = "pawl: the caller is not a member of this cluster";
+    if (fault == NULL && k == NULL) {
+        k = befriend(p, h);
+        fault = k == NULL ? "pawl: the caller is not a member of this cluster"
+                          : NULL;
     }
-    if (reason != NULL) {
+    if (fault != NULL) {
         log_line(LOG_WARN,
                  "refused a peer stream from %s (member %" PRIx64
                  ", cluster %" PRIx64 "): %s",
                  rpc_call_peer(c), h != NULL ? h->from : 0,
-                 h != NULL ? h->cluster : 0, reason);
-        rpc_call_finish(c, GRPC_FAILED_PRECONDITION, reason);
+                 h != NULL ? h->cluster : 0, fault);
+        rpc_call_finish(c, GRPC_FAILED_PRECONDITION, fault);
         return NULL;
     }
     return k;
+}
+
+static bool accept_hello(struct peers *p, struct inbound *in,
+                         const Pawl__Peer__V1__Hello *h)
+{
+    in->link = judge_hello(p, in->call, h);
+    if (in->link == NULL) {
+        return false;
+    }
+    LIST_INSERT_HEAD(&in->link->inbounds, in, entry);
+    return true;
 }
 
 void peers_hello(const struct peers *p, raft_id to, Pawl__Peer__V1__Hello *h)
@@ -481,7 +699,7 @@ void peers_hello(const struct peers *p, raft_id to, Pawl__Peer__V1__Hello *h)
 raft_id peers_accept_hello(struct peers *p, struct rpc_call *c,
                            const Pawl__Peer__V1__Hello *h)
 {
-    struct link *k = accept_hello(p, c, h);
+    struct link *k = judge_hello(p, c, h);
 
     return k != NULL ? k->id : 0;
 }
@@ -509,8 +727,7 @@ static void on_raft_batch(struct rpc_call *c, const ProtobufCMessage *m)
     Pawl__Peer__V1__Hello hello;
 
     if (in->link == NULL) {
-        in->link = accept_hello(p, c, batch->hello);
-        if (in->link == NULL) {
+        if (!accept_hello(p, in, batch->hello)) {
             return;
         }
         hello_init(p, in->link->id, &hello);
@@ -531,8 +748,7 @@ static void on_forward_request(struct rpc_call *c, const ProtobufCMessage *m)
     Pawl__Peer__V1__Hello hello;
 
     if (in->link == NULL) {
-        in->link = accept_hello(p, c, request->hello);
-        if (in->link == NULL) {
+        if (!accept_hello(p, in, request->hello)) {
             return;
         }
         in->link->their_forward = c; /* a newer stream replaces an older one */
@@ -547,11 +763,7 @@ static void on_forward_request(struct rpc_call *c, const ProtobufCMessage *m)
 
 static void on_half_close(struct rpc_call *c)
 {
-    struct inbound *in = rpc_call_context(c);
-
-    if (in->link != NULL && in->link->their_forward == c) {
-        in->link->their_forward = NULL;
-    }
+    inbound_leave(rpc_call_context(c));
     rpc_call_finish(c, GRPC_OK, NULL);
 }
 
@@ -559,8 +771,8 @@ static void on_close(struct rpc_call *c)
 {
     struct inbound *in = rpc_call_context(c);
 
-    if (in != NULL && in->link != NULL && in->link->their_forward == c) {
-        in->link->their_forward = NULL;
+    if (in != NULL) {
+        inbound_leave(in);
     }
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "server/logger.h"
+#include "server/members.h"
 
 /* An answer that a write was not applied leaves this long before the call's
  * deadline: after it, the client could not know. */
@@ -81,10 +82,22 @@ static bool slice_is(struct slice s, const char *text)
     return s.size == strlen(text) && memcmp(s.data, text, s.size) == 0;
 }
 
+bool service_is_learner(const struct service *s)
+{
+    const struct members *ms = applier_member_set(s->applier);
+    const struct member *m = members_find(ms, s->config.member_id);
+
+    /* Before anything is applied nobody is known: let requests wait. */
+    return ms->n > 0 && (m == NULL || m->is_learner);
+}
+
 enum status service_check(const struct service *s, struct rpc_call *c)
 {
     struct slice value;
 
+    if (service_is_learner(s)) {
+        return ST_NOT_SUPPORTED_FOR_LEARNER;
+    }
     if (rpc_call_metadata(c, "hasleader", &value) && slice_is(value, "true") &&
         raft_leader(node_raft(s->node)) == 0) {
         return ST_NO_LEADER;
@@ -166,23 +179,41 @@ static void write_done(struct node_proposal *p, enum status st,
     w->reply(w, result);
 }
 
-void service_write(struct rpc_call *c, Pawl__Command__V1__Command *cmd,
-                   void (*reply)(struct write_call *w,
-                                 const struct applied *result))
+static struct write_call *
+write_call_new(struct rpc_call *c, void (*reply)(struct write_call *w,
+                                                 const struct applied *result))
 {
-    struct service *s = rpc_call_service(c);
-    struct arena *arena = rpc_call_arena(c);
-    struct write_call *w = arena_alloc(arena, sizeof(*w));
+    struct write_call *w = arena_alloc(rpc_call_arena(c), sizeof(*w));
     uint64_t deadline_ms = rpc_call_deadline(c);
 
     w->proposal.done = write_done;
     w->proposal.give_up_ms =
         deadline_ms > LAST_WORD_MS ? deadline_ms - LAST_WORD_MS : 0;
-    w->service = s;
+    w->service = rpc_call_service(c);
     w->call = c;
     w->reply = reply;
     rpc_call_set_context(c, w);
-    node_propose(s->node, &w->proposal, cmd, arena, false);
+    return w;
+}
+
+void service_write(struct rpc_call *c, Pawl__Command__V1__Command *cmd,
+                   void (*reply)(struct write_call *w,
+                                 const struct applied *result))
+{
+    struct write_call *w = write_call_new(c, reply);
+
+    node_propose(w->service->node, &w->proposal, cmd, rpc_call_arena(c), false);
+}
+
+void service_change(struct rpc_call *c, Pawl__Command__V1__MemberChange *change,
+                    void (*reply)(struct write_call *w,
+                                  const struct applied *result))
+{
+    struct write_call *w = write_call_new(c, reply);
+
+    w->new_member = change->new_id != 0 ? change->new_id : change->id;
+    node_change_members(w->service->node, &w->proposal, change,
+                        rpc_call_arena(c));
 }
 
 void service_write_closed(struct rpc_call *c)
@@ -249,6 +280,12 @@ static bool is_published(const struct service *s)
         if (m->id != self->id) {
             continue;
         }
+        if (m->store_id == 0 && self->store_id != 0) {
+            return false;
+        }
+        if (m->store_id != self->store_id) {
+            return true; /* it would be refused; the peers tell why (F6) */
+        }
         if (strcmp(m->name, self->name) != 0 ||
             m->n_client_urls != self->n_client_urls) {
             return false;
@@ -283,6 +320,7 @@ static void publish(struct service *s)
     m.name = self->name;
     m.client_urls = self->client_urls;
     m.n_client_urls = self->n_client_urls;
+    m.store_id = self->store_id;
     cmd.change_case = PAWL__COMMAND__V1__COMMAND__CHANGE_MEMBER_PUBLISH;
     cmd.member_publish = &m;
     arena_init(&pub->arena);

@@ -19,7 +19,9 @@ struct service_config {
     uint64_t member_id;
     size_t request_bytes_max;
     unsigned election_ms;      /* bounds lease TTLs from below */
-    const struct member *self; /* name and client URLs to publish; borrowed */
+    const struct member *self; /* name, client URLs, store to publish;
+                                  borrowed */
+    const char *token;         /* of the cluster: goes into new members' ids */
     struct statedb *statedb;   /* for its size; borrowed */
 };
 
@@ -49,9 +51,12 @@ Etcdserverpb__ResponseHeader *
 service_header(const struct service *s, struct rpc_call *c, int64_t revision);
 
 /*
- * What a request's metadata asks for before anything is done: hasleader, and
- * the fence of a guarded write (*fence stays NULL if there is none).
+ * What is looked at before anything is done: whether we are a voter, for a
+ * learner has nothing to say but what it is asked for as it stands (CLU10);
+ * and from the request's metadata hasleader, and the fence of a guarded write
+ * (*fence stays NULL if there is none).
  */
+bool service_is_learner(const struct service *s); /* or no member (yet) */
 enum status service_check(const struct service *s, struct rpc_call *c);
 enum status service_fence(struct rpc_call *c, Pawl__Command__V1__Fence **fence);
 
@@ -70,6 +75,7 @@ struct write_call {
     struct service *service;
     struct rpc_call *call;
     void (*reply)(struct write_call *w, const struct applied *result);
+    uint64_t new_member; /* svc_cluster.c */
 };
 
 void service_write(struct rpc_call *c, Pawl__Command__V1__Command *cmd,
@@ -77,6 +83,11 @@ void service_write(struct rpc_call *c, Pawl__Command__V1__Command *cmd,
                                  const struct applied *result));
 /* rpc_method.on_close of methods that use service_write(). */
 void service_write_closed(struct rpc_call *c);
+
+/* The same for a change of the members. */
+void service_change(struct rpc_call *c, Pawl__Command__V1__MemberChange *change,
+                    void (*reply)(struct write_call *w,
+                                  const struct applied *result));
 
 /* A unary call that waits for a read index; serve() answers it. */
 struct read_call {

@@ -67,7 +67,15 @@ static const char schema[] =
     "    is_learner  INTEGER NOT NULL,\n"
     "    name        TEXT NOT NULL,    -- empty until it started\n"
     "    peer_urls   TEXT NOT NULL,    -- one a line\n"
-    "    client_urls TEXT NOT NULL     -- one a line\n"
+    "    client_urls TEXT NOT NULL,    -- one a line\n"
+    "    auto_promote INTEGER NOT NULL DEFAULT 0, -- 1: a voter once caught\n"
+    "                                             -- up\n"
+    "    replaces    TEXT NOT NULL DEFAULT '0', -- who goes then, hexadecimal\n"
+    "    store_id    TEXT NOT NULL DEFAULT '0'  -- of its raft.db\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE TABLE removed_members (\n"
+    "    -- Who was one and is not any more: no such id ever comes back.\n"
+    "    id TEXT PRIMARY KEY -- hexadecimal\n"
     ") STRICT, WITHOUT ROWID;\n";
 
 /* New in version 2. */
@@ -81,6 +89,13 @@ static const char raft_schema[] =
     ") STRICT;\n"
     "INSERT INTO raft VALUES (1, x'', 0);\n";
 
+/* What the members' table lacks in version 1. */
+static const char member_upgrade[] =
+    "ALTER TABLE members ADD COLUMN auto_promote INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE members ADD COLUMN replaces TEXT NOT NULL DEFAULT '0';"
+    "ALTER TABLE members ADD COLUMN store_id TEXT NOT NULL DEFAULT '0';"
+    "CREATE TABLE removed_members (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;";
+
 /* X(name, text): what the writer has prepared. */
 #define STATEMENTS(X)                                                          \
     X(BEGIN, "BEGIN IMMEDIATE")                                                \
@@ -93,7 +108,9 @@ static const char raft_schema[] =
     X(CLEAR_MEMBERS, "DELETE FROM members")                                    \
     X(PUT_MEMBER,                                                              \
       "INSERT OR REPLACE INTO members (id, is_learner, name, peer_urls, "      \
-      "client_urls) VALUES (?, ?, ?, ?, ?)")                                   \
+      "client_urls, auto_promote, replaces, store_id) "                        \
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?)")                                       \
+    X(PUT_REMOVED, "INSERT OR IGNORE INTO removed_members (id) VALUES (?)")    \
     X(SET_STATE,                                                               \
       "UPDATE state SET applied_index = ?, applied_term = ?, revision = ?, "   \
       "digest = ?")                                                            \
@@ -105,8 +122,9 @@ static const char raft_schema[] =
       "key, value FROM revisions ORDER BY mod_revision, sub")                  \
     X(ALL_LEASES, "SELECT id, ttl FROM leases ORDER BY id")                    \
     X(ALL_MEMBERS,                                                             \
-      "SELECT id, is_learner, name, peer_urls, client_urls FROM members "      \
-      "ORDER BY id")                                                           \
+      "SELECT id, is_learner, name, peer_urls, client_urls, auto_promote, "    \
+      "replaces, store_id FROM members ORDER BY id")                           \
+    X(ALL_REMOVED, "SELECT id FROM removed_members ORDER BY id")               \
     X(SET_CONFIGURATION, "UPDATE raft SET configuration = ?")                  \
     X(GET_RAFT, "SELECT configuration, installed_index FROM raft")             \
     X(PAGES, "PRAGMA page_count")
@@ -313,8 +331,8 @@ create_tables(struct statedb *db, uint64_t cluster_id, uint64_t member_id)
 static enum statedb_status upgrade(struct statedb *db)
 {
     char *sql =
-        mem_printf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT",
-                   raft_schema, SCHEMA_VERSION);
+        mem_printf("BEGIN IMMEDIATE; %s %s PRAGMA user_version = %d; COMMIT",
+                   raft_schema, member_upgrade, SCHEMA_VERSION);
     enum statedb_status st = STATEDB_OK;
 
     if (!exec(db->writer, sql)) {
@@ -597,7 +615,10 @@ static bool write_member(struct statedb *db, const struct changeset_row *row)
            bind_int(q, 2, row->member.is_learner) &&
            bind_text(q, 3, row->member.name) &&
            bind_text(q, 4, row->member.peer_urls) &&
-           bind_text(q, 5, row->member.client_urls) && run(q);
+           bind_text(q, 5, row->member.client_urls) &&
+           bind_int(q, 6, row->member.auto_promote) &&
+           bind_hex(q, 7, row->member.replaces) &&
+           bind_hex(q, 8, row->member.store_id) && run(q);
 }
 
 static bool write_row(struct statedb *db, const struct changeset_row *row)
@@ -619,6 +640,9 @@ static bool write_row(struct statedb *db, const struct changeset_row *row)
     case CHANGESET_CONFIGURATION:
         return bind_bytes(db->q[Q_SET_CONFIGURATION], 1, row->configuration) &&
                run(db->q[Q_SET_CONFIGURATION]);
+    case CHANGESET_MEMBER_REMOVED:
+        return bind_hex(db->q[Q_PUT_REMOVED], 1, row->member.id) &&
+               run(db->q[Q_PUT_REMOVED]);
     }
     return false;
 }
@@ -737,6 +761,9 @@ static bool load_member(struct applier *a, sqlite3_stmt *row,
     struct member m = {
         .id = column_hex(row, 0),
         .is_learner = sqlite3_column_int64(row, 1) != 0,
+        .auto_promote = sqlite3_column_int64(row, 5) != 0,
+        .replaces = column_hex(row, 6),
+        .store_id = column_hex(row, 7),
     };
 
     m.name = arena_printf(arena, "%.*s", (int)name.size,
@@ -744,6 +771,14 @@ static bool load_member(struct applier *a, sqlite3_stmt *row,
     m.peer_urls = urls_split(column_bytes(row, 3), arena, &m.n_peer_urls);
     m.client_urls = urls_split(column_bytes(row, 4), arena, &m.n_client_urls);
     applier_load_member(a, &m);
+    return true;
+}
+
+static bool load_removed(struct applier *a, sqlite3_stmt *row,
+                         struct arena *arena)
+{
+    (void)arena; /* nothing to build */
+    applier_load_removed(a, column_hex(row, 0));
     return true;
 }
 
@@ -794,6 +829,7 @@ enum statedb_status statedb_load(struct statedb *db, struct applier *a)
     } tables[] = {
         {Q_ALL_LEASES, load_lease, "leases"},
         {Q_ALL_MEMBERS, load_member, "members"},
+        {Q_ALL_REMOVED, load_removed, "removed_members"},
         {Q_ALL_REVISIONS, load_revision, "revisions"},
     };
 

@@ -35,7 +35,7 @@ static void on_range(struct rpc_call *c, const ProtobufCMessage *m)
     struct service *s = rpc_call_service(c);
     enum status st = kv_check_range(rq);
 
-    if (st == ST_OK) {
+    if (st == ST_OK && !(rq->serializable && service_is_learner(s))) {
         st = service_check(s, c);
     }
     if (st != ST_OK) {

@@ -157,6 +157,10 @@ static void on_keep_alive_open(struct rpc_call *c)
 {
     struct keep_alive_stream *ks = arena_alloc(rpc_call_arena(c), sizeof(*ks));
 
+    if (service_is_learner(rpc_call_service(c))) {
+        rpc_call_fail(c, ST_NOT_SUPPORTED_FOR_LEARNER);
+        return;
+    }
     ks->service = rpc_call_service(c);
     ks->call = c;
     TAILQ_INIT(&ks->list);
@@ -248,6 +252,10 @@ static void on_time_to_live(struct rpc_call *c, const ProtobufCMessage *m)
     struct service *s = rpc_call_service(c);
     struct time_to_live *t = arena_alloc(rpc_call_arena(c), sizeof(*t));
 
+    if (service_is_learner(s)) {
+        rpc_call_fail(c, ST_NOT_SUPPORTED_FOR_LEARNER);
+        return;
+    }
     t->service = s;
     t->call = c;
     t->keys = rq->keys;
@@ -272,10 +280,15 @@ static void on_leases(struct rpc_call *c, const ProtobufCMessage *m)
     struct arena *arena = rpc_call_arena(c);
     Etcdserverpb__LeaseLeasesResponse rs =
         ETCDSERVERPB__LEASE_LEASES_RESPONSE__INIT;
+    int64_t *ids;
     size_t n;
-    int64_t *ids = leases_ids(applier_leases(s->applier), &n);
 
     (void)m; /* has no fields */
+    if (service_is_learner(s)) {
+        rpc_call_fail(c, ST_NOT_SUPPORTED_FOR_LEARNER);
+        return;
+    }
+    ids = leases_ids(applier_leases(s->applier), &n);
     rs.header = service_header(s, c, kv_revision(applier_kv(s->applier)));
     rs.n_leases = n;
     rs.leases = arena_alloc(arena, n * sizeof(*rs.leases));

@@ -22,6 +22,7 @@ static void on_status(struct rpc_call *c, const ProtobufCMessage *m)
     rs.raftterm = raft_term_now(raft);
     rs.raftappliedindex = applier_index(s->applier);
     rs.downgradeinfo = &downgrade;
+    rs.islearner = service_is_learner(s);
     if (rs.leader == 0) {
         rs.errors = &no_leader;
         rs.n_errors = 1;
@@ -44,6 +45,10 @@ static void on_move_leader(struct rpc_call *c, const ProtobufCMessage *m)
     struct service *s = rpc_call_service(c);
     struct move_call *mc;
 
+    if (service_is_learner(s)) {
+        rpc_call_fail(c, ST_NOT_SUPPORTED_FOR_LEARNER);
+        return;
+    }
     switch (raft_transfer(node_raft(s->node), rq->targetid)) {
     case RAFT_OK:
         mc = arena_alloc(rpc_call_arena(c), sizeof(*mc));

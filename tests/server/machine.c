@@ -203,7 +203,7 @@ void machine_configure(struct machine *m, size_t n)
             .n_peer_urls = 1,
         };
     }
-    c.extra = members_encode(members, n, &c.extra_size);
+    c.extra = members_encode(members, n, NULL, &c.extra_size);
     data = raft_configuration_encode(&c, &size);
     machine_entry(m, RAFT_ENTRY_CONFIG, data, size);
     free(data);

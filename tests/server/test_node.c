@@ -143,7 +143,7 @@ static uint8_t *founding_entry(struct raft_entry *e)
         list[i] = (struct member){
             .id = i + 1, .name = url, .peer_urls = &url, .n_peer_urls = 1};
     }
-    c.extra = members_encode(list, NODES, &c.extra_size);
+    c.extra = members_encode(list, NODES, NULL, &c.extra_size);
     data = raft_configuration_encode(&c, &e->size);
     *e = (struct raft_entry){
         .index = 1, .term = 1, .type = RAFT_ENTRY_CONFIG, .size = e->size};
