@@ -279,7 +279,7 @@ const struct ctl_verb ctl_member_verbs[] = {
     {"member", "remove", "ID", "remove a member for ever",
      "Its id never returns. It learns of it and ends by itself.\n", NULL,
      run_remove},
-    {"member", "update", "ID", "tell where a member is called from now on", NULL,
+    {"member", "update", "ID", "change where a member is called", NULL,
      url_flags, run_update},
     {"member", "promote", "ID", "make a voter of a learner that caught up", NULL,
      NULL, run_promote},
