@@ -729,6 +729,17 @@ void disk_stop_at(struct disk *d, uint64_t n)
     d->stop_in = n - 1;
 }
 
+bool disk_stopped(const struct disk *d)
+{
+    return d->stopped;
+}
+
+void disk_go_on(struct disk *d)
+{
+    ASSERT(!d->stopped);
+    d->stopping = false;
+}
+
 uint64_t disk_operations(const struct disk *d)
 {
     return d->n_operations;

@@ -52,7 +52,6 @@ void world_free(struct world *w);
 bool world_run(struct world *w);
 
 /* For nodes. */
-#define TRACE(w, ...) trace_add(&(w)->trace, (w)->events.now_us, __VA_ARGS__)
 uint64_t world_now(const struct world *w);
 bool world_chance(struct world *w, uint32_t in_a_million);
 uint64_t world_between(struct world *w, uint64_t low, uint64_t high);
