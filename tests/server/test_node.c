@@ -45,6 +45,8 @@ struct world {
     bool cut[NODES + 1][NODES + 1]; /* from, to */
 };
 
+static uint64_t incarnations; /* of all sides, from now on */
+
 /* ---- effects
  * ------------------------------------------------------------------ */
 
@@ -172,7 +174,7 @@ static void side_start(struct world *w, raft_id id, const struct raft_entry *e)
 
     node_config_defaults(&config);
     config.id = id;
-    config.incarnation = 100 + id;
+    config.incarnation = 100 + id + incarnations;
     config.seed = id;
     s->world = w;
     s->id = id;
@@ -507,6 +509,64 @@ START_TEST(B15_write_lost_with_its_leader_is_repeated_once)
 }
 END_TEST
 
+/*
+ * A refusal from the leader of an earlier term comes in late, when the write
+ * is on its way again, with another leader (O11).
+ */
+START_TEST(late_refusal_does_not_repeat_a_write)
+{
+    static const Pawl__Peer__V1__ForwardStatus refusals[] = {
+        PAWL__PEER__V1__FORWARD_STATUS__FORWARD_NOT_LEADER,
+        PAWL__PEER__V1__FORWARD_STATUS__FORWARD_BUSY,
+    };
+    struct world *w = world_new();
+    Pawl__Peer__V1__ForwardResult late = PAWL__PEER__V1__FORWARD_RESULT__INIT;
+    struct write put;
+    struct node *asker;
+    raft_id at;
+
+    elect(w);
+    at = follower_of(leader_of(w, 1));
+    asker = w->sides[at - 1].node;
+    start_put(w, at, &put, "k", "v");
+    node_round(asker); /* on its way */
+    ck_assert_uint_ne(put.proposal.term, 0);
+    late.request = put.proposal.request;
+    late.status = refusals[_i];
+    late.term = put.proposal.term - 1;
+    node_on_forward_result(asker, &late);
+    pass_ms(w, 500);
+    ck_assert_int_eq(put.done, 1);
+    ck_assert_int_eq(put.st, ST_OK);
+    ck_assert_int_eq(version_of(w, at, "k"), 1);
+    arena_release(&put.arena);
+    world_free(w);
+}
+END_TEST
+
+/* The leader may answer an earlier life of this member on a new stream. */
+START_TEST(request_numbers_are_not_those_of_an_earlier_start)
+{
+    struct world *a = world_new(), *b;
+    struct write first, second;
+    struct query ask, ask_again;
+
+    start_put(a, 1, &first, "k", "v");
+    start_renew(a, 1, &ask, 1);
+    incarnations = 7;
+    b = world_new();
+    incarnations = 0;
+    start_put(b, 1, &second, "k", "v");
+    start_renew(b, 1, &ask_again, 1);
+    ck_assert_uint_ne(first.proposal.request, second.proposal.request);
+    ck_assert_uint_ne(ask.query.request, ask_again.query.request);
+    world_free(a);
+    world_free(b);
+    arena_release(&first.arena);
+    arena_release(&second.arena);
+}
+END_TEST
+
 /* The leader committed it and died before the asker heard: applied, once. */
 START_TEST(write_that_the_dead_leader_committed_is_not_repeated)
 {
@@ -785,6 +845,8 @@ int main(void)
     tcase_add_loop_test(tc, B15_write_lost_with_its_leader_is_repeated_once, 0,
                         2);
     tcase_add_test(tc, write_that_the_dead_leader_committed_is_not_repeated);
+    tcase_add_loop_test(tc, late_refusal_does_not_repeat_a_write, 0, 2);
+    tcase_add_test(tc, request_numbers_are_not_those_of_an_earlier_start);
     tcase_add_test(tc, minority_refuses_writes_and_reads);
     tcase_add_test(tc, write_that_never_left_gives_up_in_time);
     tcase_add_test(tc, write_under_way_does_not_give_up);
