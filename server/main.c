@@ -149,12 +149,6 @@ static void open_statedb(struct pawld *p, const char *path)
 {
     char error[ERROR_BYTES];
 
-    if (store_is_new(p->store) && exists(path)) {
-        log_die("%s holds data but raft.db beside it does not: this member "
-                "has lost its log and must not go on as if it had not; move "
-                "the data directory away to start anew",
-                path);
-    }
     if (statedb_open(path, NULL, p->options.cluster_id, p->options.member_id,
                      &p->statedb, error, sizeof(error)) != STATEDB_OK) {
         log_die("%s", error);
@@ -194,14 +188,29 @@ static void found(struct pawld *p)
              o->cluster_id, o->n_founders);
 }
 
+/*
+ * A first start writes to raft.db before there is a state.db, so that one cut
+ * short leaves nothing that looks like a lost log.
+ */
+static void found_if_new(struct pawld *p, const char *state_path)
+{
+    if (!store_is_new(p->store)) {
+        return;
+    }
+    if (exists(state_path)) {
+        log_die("%s holds data but raft.db beside it does not: this member "
+                "has lost its log and must not go on as if it had not; move "
+                "the data directory away to start anew",
+                state_path);
+    }
+    found(p);
+}
+
 static void load(struct pawld *p)
 {
     raft_index applied = applier_index(p->applier);
     raft_index last;
 
-    if (store_is_new(p->store)) {
-        found(p);
-    }
     if (store_load(p->store, &p->log) != STORE_OK) {
         log_die("%s", store_error(p->store));
     }
@@ -222,6 +231,7 @@ static void open_files(struct pawld *p)
     raft_path = mem_printf("%s/raft.db", p->options.data_dir);
     state_path = mem_printf("%s/state.db", p->options.data_dir);
     open_store(p, raft_path);
+    found_if_new(p, state_path);
     open_statedb(p, state_path);
     load(p);
     free(raft_path);
