@@ -505,11 +505,15 @@ static bool open_files(struct process *p, struct store_content *log,
     if (store_open(&so, &p->store, error, error_size) != STORE_OK) {
         return false;
     }
-    if (store_is_new(p->store) && disk_file_size(p->disk, "state.db") > 0) {
+    if (store_is_new(p->store) && disk_file_size(p->disk, "state.db") >= 0) {
         oracle_fail(&p->cluster->oracle,
                     "n%" PRIu64 " will never start: it has a state.db and "
                     "its raft.db is new",
                     p->id);
+        return false;
+    }
+    if (store_is_new(p->store) && found(p) != STORE_OK) {
+        (void)snprintf(error, error_size, "%s", store_error(p->store));
         return false;
     }
     if (statedb_open("state.db", disk_vfs(p->disk), 1, p->id, &p->statedb,
@@ -521,8 +525,7 @@ static bool open_files(struct process *p, struct store_content *log,
         (void)snprintf(error, error_size, "%s", statedb_error(p->statedb));
         return false;
     }
-    if ((store_is_new(p->store) && found(p) != STORE_OK) ||
-        store_load(p->store, log) != STORE_OK) {
+    if (store_load(p->store, log) != STORE_OK) {
         (void)snprintf(error, error_size, "%s", store_error(p->store));
         return false;
     }

@@ -478,7 +478,6 @@ static struct op_answer serve(struct process *p, const struct op *op,
     if (op->kind != OP_GET) {
         rq.range_end = text(end);
     }
-    process_look(p);
     a.status = kv_range(kv, &rq, arena, &rs);
     if (a.status != ST_OK || c->oracle.failed) {
         return a;
@@ -524,6 +523,7 @@ static void read_done(struct node_read *r, enum status st)
 
     if (!rq->process->dying) {
         if (st == ST_OK) {
+            process_look(rq->process);
             a = serve(rq->process, op_of(rq), &rq->arena);
         }
         answer(rq, &a);
