@@ -570,7 +570,7 @@ static bool is_put_off(struct cluster *c, const struct process *p,
         return false;
     }
     later.at_us = p->paused_until_us;
-    events_put(&c->events, later);
+    events_put_off(&c->events, later);
     return true;
 }
 

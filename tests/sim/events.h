@@ -52,6 +52,9 @@ struct events {
 
 void events_release(struct events *q);
 void events_put(struct events *q, struct event e);
+/* One that was taken comes later; it keeps its number, and so its place among
+ * others of that time. */
+void events_put_off(struct events *q, struct event e);
 bool events_take(struct events *q, struct event *e); /* false: none left */
 
 #endif

@@ -95,6 +95,9 @@ void process_set_clock(struct process *p, uint64_t rate_ppm)
 
 void process_pause(struct process *p, uint64_t until_us, bool clock_stops)
 {
+    if (until_us < p->paused_until_us) {
+        return;
+    }
     p->paused_until_us = until_us;
     if (clock_stops) {
         process_set_clock(p, p->rate_ppm);

@@ -307,7 +307,7 @@ static bool is_put_off(struct world *w, const struct replica *n,
         return false;
     }
     later.at_us = n->paused_until_us;
-    events_put(&w->events, later);
+    events_put_off(&w->events, later);
     return true;
 }
 
