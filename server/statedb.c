@@ -18,6 +18,7 @@
 #include "server/applier.h"
 #include "server/changeset.h"
 #include "server/members.h"
+#include "server/walfile.h"
 
 #define APPLICATION_ID 0x7061776c /* "pawl" */
 #define SCHEMA_VERSION 1
@@ -454,6 +455,9 @@ static enum statedb_status open_all(struct statedb *db, const char *vfs,
     st = identify(db, &empty);
     if (st == STATEDB_OK) {
         st = configure(db);
+    }
+    if (st == STATEDB_OK && walfile_write_again(db->writer) != SQLITE_OK) {
+        st = fail(db, "settle its write-ahead log");
     }
     if (st == STATEDB_OK && empty) {
         st = create_tables(db, cluster_id, member_id);
