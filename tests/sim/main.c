@@ -239,7 +239,7 @@ int main(int argc, char **argv)
         {"trace", no_argument, NULL, 't'},
         {NULL, 0, NULL, 0}};
     uint64_t seed = (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
-    uint64_t runs = 100;
+    uint64_t runs = 1000;
     enum kind kind = BOTH;
     bool show = false;
     int c;
