@@ -246,9 +246,10 @@ $(B)/pawl.h.alone.ok: client/pawl.h
 		$(CXX) -Wall -Wextra -pedantic -Werror -fsyntax-only -x c++ -; fi
 	@touch $@
 
-check-sim: $(SIM) ## simulated clusters; SEED=0x5eed RUNS=1: one of them again
+check-sim: $(SIM) ## simulated clusters, two minutes; SEED=0x5eed RUNS=1: one of them again
 	@for sim in $(SIM); do \
-		$$sim $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)); done
+		$$sim $(if $(WORLD),--world $(WORLD)) $(if $(SEED),--seed $(SEED)) \
+			$(if $(RUNS),--runs $(RUNS)); done
 
 check-e2e: $(PROGRAMS) $(E2E_PROGRAMS) ## real servers, real sockets, kill -9: minutes
 	@for t in $(E2E_TESTS); do \

@@ -259,6 +259,21 @@ static void found(struct pawld *p)
              o->cluster_id, o->n_founders);
 }
 
+/*
+ * A first start writes to raft.db before there is a state.db, so that one cut
+ * short leaves nothing that looks like a lost log.
+ */
+static void found_if_new(struct pawld *p, const char *state_path)
+{
+    if (!store_is_new(p->store) || store_joined(p->store)) {
+        return;
+    }
+    if (exists(state_path)) {
+        die_of_lost_log(state_path);
+    }
+    found(p);
+}
+
 static void load_log(struct pawld *p)
 {
     if (store_load(p->store, &p->log) != STORE_OK) {
@@ -282,9 +297,6 @@ static void load(struct pawld *p)
     raft_index applied = applier_index(p->applier);
     raft_index last;
 
-    if (store_is_new(p->store) && !store_joined(p->store)) {
-        found(p);
-    }
     load_log(p);
     if (p->options.force) {
         force_new_cluster(p);
@@ -357,6 +369,7 @@ static void open_files(struct pawld *p)
     make_data_dir(p->options.data_dir);
     open_store(p, raft_path);
     meet_again(p);
+    found_if_new(p, state_path);
     open_statedb(p, state_path);
     load(p);
     free(raft_path);

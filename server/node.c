@@ -55,12 +55,19 @@ static void tell_members(struct node *n)
     }
 }
 
+/* Far apart for any two numbers (Fibonacci hashing). */
+static uint64_t spread(uint64_t x)
+{
+    return x * UINT64_C(0x9e3779b97f4a7c15);
+}
+
 struct node *node_new(const struct node_config *config,
                       const struct node_env *env,
                       const struct raft_start *start, struct applier *applier)
 {
     struct node *n = mem_alloc(1, sizeof(*n));
     struct raft_config rc;
+    uint64_t numbers_from = spread(config->incarnation);
 
     ASSERT(config->incarnation != 0);
     configure_raft(config, &rc);
@@ -69,6 +76,10 @@ struct node *node_new(const struct node_config *config,
     n->applier = applier;
     n->raft = raft_new(&rc, start);
     n->state_taken_ms = env->now_ms(env->context);
+    /* A reply to an earlier life of this member must not meet a request of
+     * this one: numbers begin elsewhere each time. */
+    n->generation = numbers_from >> (SLOT_BITS + 2);
+    n->lease_request = numbers_from >> 2;
     arena_init(&n->arena);
     TAILQ_INIT(&n->waiting);
     TAILQ_INIT(&n->sent);
@@ -398,6 +409,7 @@ void node_on_forward(struct node *n, raft_id from,
         result.request = item->request;
         result.term = item->term;
         result.status = propose_for(n, item);
+        result.term = item->term;
         /* Taken ones are answered by being applied at the asker. */
         if (result.status != PAWL__PEER__V1__FORWARD_STATUS__FORWARD_OK) {
             n->env.forward_reply(n->env.context, from, &result);

@@ -22,6 +22,7 @@
 #include "server/applier.h"
 #include "server/changeset.h"
 #include "server/members.h"
+#include "server/walfile.h"
 
 #define APPLICATION_ID 0x7061776c /* "pawl" */
 #define SCHEMA_VERSION 2
@@ -521,6 +522,9 @@ static enum statedb_status open_all(struct statedb *db, struct reader *reader)
     st = identify(db, &empty, &old);
     if (st == STATEDB_OK) {
         st = configure(db);
+    }
+    if (st == STATEDB_OK && walfile_write_again(db->writer) != SQLITE_OK) {
+        st = fail(db, "settle its write-ahead log");
     }
     if (st == STATEDB_OK && empty) {
         st = create_tables(db, db->cluster_id, db->member_id);

@@ -46,6 +46,8 @@ struct world {
     bool cut[NODES + 1][NODES + 1]; /* from, to */
 };
 
+static uint64_t incarnations; /* of all sides, from now on */
+
 /* ---- effects
  * ------------------------------------------------------------------ */
 
@@ -173,7 +175,7 @@ static void side_start(struct world *w, raft_id id, const struct raft_entry *e)
 
     node_config_defaults(&config);
     config.id = id;
-    config.incarnation = 100 + id;
+    config.incarnation = 100 + id + incarnations;
     config.seed = id;
     s->world = w;
     s->id = id;
@@ -552,6 +554,29 @@ START_TEST(B15_late_refusal_repeats_nothing)
 }
 END_TEST
 
+/* The leader may answer an earlier life of this member on a new stream. */
+START_TEST(request_numbers_are_not_those_of_an_earlier_start)
+{
+    struct world *a = world_new(), *b;
+    struct write first, second;
+    struct query ask, ask_again;
+
+    start_put(a, 1, &first, "k", "v");
+    start_renew(a, 1, &ask, 1);
+    incarnations = 7;
+    b = world_new();
+    incarnations = 0;
+    start_put(b, 1, &second, "k", "v");
+    start_renew(b, 1, &ask_again, 1);
+    ck_assert_uint_ne(first.proposal.request, second.proposal.request);
+    ck_assert_uint_ne(ask.query.request, ask_again.query.request);
+    world_free(a);
+    world_free(b);
+    arena_release(&first.arena);
+    arena_release(&second.arena);
+}
+END_TEST
+
 /* The leader committed it and died before the asker heard: applied, once. */
 START_TEST(write_that_the_dead_leader_committed_is_not_repeated)
 {
@@ -875,6 +900,7 @@ int main(void)
                         2);
     tcase_add_loop_test(tc, B15_late_refusal_repeats_nothing, 0, 2);
     tcase_add_test(tc, write_that_the_dead_leader_committed_is_not_repeated);
+    tcase_add_test(tc, request_numbers_are_not_those_of_an_earlier_start);
     tcase_add_test(tc, minority_refuses_writes_and_reads);
     tcase_add_test(tc, write_that_never_left_gives_up_in_time);
     tcase_add_test(tc, write_under_way_does_not_give_up);

@@ -10,7 +10,9 @@
 
 #include "raft/base.h"
 
-#define FILES_MAX 8
+#define FILES_MAX 16
+#define SHM_REGIONS_MAX 16
+
 #define NAME_MAX_SIZE 64
 
 /* A growing array of bytes; what was never written is zero. */
@@ -25,12 +27,16 @@ struct change {
     uint8_t *data;
 };
 
+struct handle;
+
 struct file {
     char name[NAME_MAX_SIZE];
     bool exists, exists_on_platter; /* they differ until the directory's sync */
     struct bytes seen, platter;
     struct change *changes; /* since the last sync, in order */
     size_t n_changes, room_changes;
+    struct handle *handles;     /* who has it open */
+    void *shm[SHM_REGIONS_MAX]; /* shared memory, as long as one maps it */
 };
 
 struct disk {
@@ -46,7 +52,7 @@ struct disk {
     bool stopping, stopped;
     uint64_t stop_in;
     uint64_t n_operations, n_errors;
-    unsigned n_open_databases;
+    unsigned n_open;
 };
 
 /* What SQLite holds of an open file. */
@@ -54,9 +60,12 @@ struct handle {
     sqlite3_file base;
     struct disk *disk;
     struct file *file;
+    struct handle *next; /* of the same file */
     bool is_database;
     int persist_wal;
     int lock;
+    bool has_shm;
+    uint8_t shm_shared, shm_exclusive; /* bits of the locks that it holds */
 };
 
 /* ---- bytes ------------------------------------------------------------------
@@ -240,11 +249,37 @@ static int fault_of(struct disk *d, enum disk_operation kind, uint32_t chance,
 /* ---- the methods of a file
  * ------------------------------------------------------ */
 
+static int shm_unmap(sqlite3_file *base, int delete)
+{
+    struct handle *h = (struct handle *)base;
+
+    (void)delete; /* it is no file of ours */
+    h->has_shm = false;
+    h->shm_shared = h->shm_exclusive = 0;
+    for (const struct handle *o = h->file->handles; o != NULL; o = o->next) {
+        if (o->has_shm) {
+            return SQLITE_OK;
+        }
+    }
+    for (size_t i = 0; i < SHM_REGIONS_MAX; i++) {
+        raft_free(h->file->shm[i]);
+        h->file->shm[i] = NULL;
+    }
+    return SQLITE_OK;
+}
+
 static int file_close(sqlite3_file *base)
 {
     struct handle *h = (struct handle *)base;
 
-    h->disk->n_open_databases -= h->is_database;
+    struct handle **p = &h->file->handles;
+
+    shm_unmap(base, 0);
+    while (*p != h) {
+        p = &(*p)->next;
+    }
+    *p = h->next;
+    h->disk->n_open--;
     return SQLITE_OK;
 }
 
@@ -346,15 +381,38 @@ static int file_size(sqlite3_file *base, sqlite3_int64 *size)
     return rc;
 }
 
+/*
+ * SQLite's lock rules, among the handles of one file: many may read, one may
+ * be about to write, and who writes is alone.
+ */
+static bool lock_conflicts(const struct handle *h, int lock)
+{
+    for (const struct handle *o = h->file->handles; o != NULL; o = o->next) {
+        if (o == h) {
+            continue;
+        }
+        if ((lock == SQLITE_LOCK_SHARED && o->lock >= SQLITE_LOCK_PENDING) ||
+            (lock >= SQLITE_LOCK_RESERVED && o->lock >= SQLITE_LOCK_RESERVED) ||
+            (lock == SQLITE_LOCK_EXCLUSIVE && o->lock >= SQLITE_LOCK_SHARED)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int file_lock(sqlite3_file *base, int lock)
 {
     struct handle *h = (struct handle *)base;
     int rc = fault_of(h->disk, DISK_LOCK, 0, SQLITE_IOERR_LOCK);
 
-    if (rc == SQLITE_OK) {
-        h->lock = lock;
+    if (rc != SQLITE_OK) {
+        return rc;
     }
-    return rc;
+    if (lock > h->lock && lock_conflicts(h, lock)) {
+        return SQLITE_BUSY;
+    }
+    h->lock = lock > h->lock ? lock : h->lock;
+    return SQLITE_OK;
 }
 
 static int file_unlock(sqlite3_file *base, int lock)
@@ -365,9 +423,67 @@ static int file_unlock(sqlite3_file *base, int lock)
 
 static int file_check_reserved(sqlite3_file *base, int *out)
 {
-    (void)base;
+    const struct handle *h = (const struct handle *)base;
+
     *out = 0;
+    for (const struct handle *o = h->file->handles; o != NULL; o = o->next) {
+        *out |= o->lock >= SQLITE_LOCK_RESERVED;
+    }
     return SQLITE_OK;
+}
+
+/* ---- shared memory: lives while a handle maps it, as after a crash it is
+ * built anew ---------------------------------------------------------------
+ */
+
+static int shm_map(sqlite3_file *base, int region, int size, int extend,
+                   void volatile **out)
+{
+    struct handle *h = (struct handle *)base;
+    struct file *f = h->file;
+
+    *out = NULL;
+    if (h->disk->stopped) {
+        return SQLITE_IOERR_SHMMAP;
+    }
+    /* raft.db has one connection, which must do without (G1). */
+    ASSERT(region < SHM_REGIONS_MAX && strcmp(f->name, "raft.db") != 0);
+    h->has_shm = true;
+    if (f->shm[region] == NULL && extend) {
+        f->shm[region] = raft_alloc((size_t)size, 1);
+    }
+    *out = f->shm[region];
+    return SQLITE_OK;
+}
+
+static int shm_lock(sqlite3_file *base, int offset, int n, int flags)
+{
+    struct handle *h = (struct handle *)base;
+    uint8_t mask = (uint8_t)(((1u << n) - 1) << offset);
+
+    if (flags & SQLITE_SHM_UNLOCK) {
+        h->shm_shared &= (uint8_t)~mask;
+        h->shm_exclusive &= (uint8_t)~mask;
+        return SQLITE_OK;
+    }
+    for (const struct handle *o = h->file->handles; o != NULL; o = o->next) {
+        if (o != h &&
+            ((o->shm_exclusive & mask) ||
+             ((flags & SQLITE_SHM_EXCLUSIVE) && (o->shm_shared & mask)))) {
+            return SQLITE_BUSY;
+        }
+    }
+    if (flags & SQLITE_SHM_EXCLUSIVE) {
+        h->shm_exclusive |= mask;
+    } else {
+        h->shm_shared |= mask;
+    }
+    return SQLITE_OK;
+}
+
+static void shm_barrier(sqlite3_file *base)
+{
+    (void)base; /* one thread */
 }
 
 static int file_control(sqlite3_file *base, int which, void *arg)
@@ -397,7 +513,7 @@ static int file_characteristics(sqlite3_file *base)
 }
 
 static const sqlite3_io_methods METHODS = {
-    .iVersion = 1, /* no shared memory: SQLite must not need it */
+    .iVersion = 2,
     .xClose = file_close,
     .xRead = file_read,
     .xWrite = file_write,
@@ -410,6 +526,10 @@ static const sqlite3_io_methods METHODS = {
     .xFileControl = file_control,
     .xSectorSize = file_sector_size,
     .xDeviceCharacteristics = file_characteristics,
+    .xShmMap = shm_map,
+    .xShmLock = shm_lock,
+    .xShmBarrier = shm_barrier,
+    .xShmUnmap = shm_unmap,
 };
 
 /* ---- the methods of the VFS
@@ -436,8 +556,9 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *base,
     }
     *h = (struct handle){.base.pMethods = &METHODS, .disk = d, .file = f};
     h->is_database = (flags & SQLITE_OPEN_MAIN_DB) != 0;
-    d->n_open_databases += h->is_database;
-    ASSERT(d->n_open_databases <= 1); /* one connection does everything */
+    h->next = f->handles;
+    f->handles = h;
+    d->n_open++;
     if (out_flags != NULL) {
         *out_flags = flags;
     }
@@ -552,7 +673,7 @@ void disk_free(struct disk *d)
     if (d == NULL) {
         return;
     }
-    ASSERT(d->n_open_databases == 0);
+    ASSERT(d->n_open == 0);
     (void)sqlite3_vfs_unregister(&d->vfs); /* never fails */
     for (size_t i = 0; i < FILES_MAX; i++) {
         drop_changes(&d->files[i]);
@@ -572,7 +693,7 @@ struct disk *disk_clone(const struct disk *d, uint64_t seed)
 {
     struct disk *copy = disk_new(seed, d->sector_size);
 
-    ASSERT(d->n_open_databases == 0);
+    ASSERT(d->n_open == 0);
     for (size_t i = 0; i < FILES_MAX; i++) {
         const struct file *from = &d->files[i];
         struct file *to = &copy->files[i];
@@ -608,6 +729,17 @@ void disk_stop_at(struct disk *d, uint64_t n)
     d->stop_in = n - 1;
 }
 
+bool disk_stopped(const struct disk *d)
+{
+    return d->stopped;
+}
+
+void disk_go_on(struct disk *d)
+{
+    ASSERT(!d->stopped);
+    d->stopping = false;
+}
+
 uint64_t disk_operations(const struct disk *d)
 {
     return d->n_operations;
@@ -620,7 +752,7 @@ uint64_t disk_errors(const struct disk *d)
 
 static void start_again(struct disk *d)
 {
-    ASSERT(d->n_open_databases == 0);
+    ASSERT(d->n_open == 0);
     d->stopping = d->stopped = false;
     d->fail_in = 0;
 }

@@ -55,6 +55,10 @@ void disk_set_faults(struct disk *d, const struct disk_faults *faults);
 void disk_fail_operation(struct disk *d, unsigned kinds, uint64_t n, int code);
 /* The power goes (or the process dies) before the n-th operation from now. */
 void disk_stop_at(struct disk *d, uint64_t n);
+/* Is it over that point? */
+bool disk_stopped(const struct disk *d);
+/* It has not come to that point, and will not. */
+void disk_go_on(struct disk *d);
 /* Operations since disk_new(). */
 uint64_t disk_operations(const struct disk *d);
 /* Errors answered since disk_new(), by chance or by disk_fail_operation(). */

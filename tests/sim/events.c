@@ -30,6 +30,12 @@ void events_release(struct events *q)
 
 void events_put(struct events *q, struct event e)
 {
+    e.number = ++q->n_put;
+    events_put_off(q, e);
+}
+
+void events_put_off(struct events *q, struct event e)
+{
     size_t i = q->n;
 
     ASSERT(e.at_us >= q->now_us);
@@ -37,7 +43,6 @@ void events_put(struct events *q, struct event e)
         q->room = q->room == 0 ? 256 : 2 * q->room;
         q->heap = raft_realloc(q->heap, q->room, sizeof *q->heap);
     }
-    e.number = ++q->n_put;
     q->heap[q->n++] = e;
     while (i > 0 && is_before(&q->heap[i], &q->heap[(i - 1) / 2])) {
         swap(&q->heap[i], &q->heap[(i - 1) / 2]);

@@ -24,6 +24,13 @@ enum event_kind {
     EVENT_FAULT,   /* something breaks, or is mended */
     EVENT_HUNT,    /* a new leader is struck down */
     EVENT_HEAL,    /* all links are whole again */
+    /* Of whole nodes only: */
+    EVENT_ROUND,     /* a member's main loop turns */
+    EVENT_STATE,     /* a member's state thread is done */
+    EVENT_STREAM,    /* the head of a stream arrives */
+    EVENT_ANSWER,    /* reaches a client */
+    EVENT_KEEPALIVE, /* a client renews its lease */
+    EVENT_GIVE_UP, /* a member hears that a client is gone, or waited enough */
 };
 
 struct event {
@@ -32,7 +39,7 @@ struct event {
     enum event_kind kind;
     unsigned target; /* place of the member or client */
     uint64_t life;   /* for that life of the member only; 0: any */
-    uint64_t value;
+    uint64_t value, attempt;
     struct raft_message *message; /* given */
 };
 
@@ -45,6 +52,9 @@ struct events {
 
 void events_release(struct events *q);
 void events_put(struct events *q, struct event e);
+/* One that was taken comes later; it keeps its number, and so its place among
+ * others of that time. */
+void events_put_off(struct events *q, struct event e);
 bool events_take(struct events *q, struct event *e); /* false: none left */
 
 #endif

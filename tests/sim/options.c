@@ -92,6 +92,34 @@ void options_draw(struct options *o, uint64_t seed)
     o->hunt_percent = rng_below(&g, 2) ? 0 : (unsigned)between(&g, 10, 90);
 }
 
+void options_draw_cluster(struct options *o, uint64_t seed)
+{
+    static const unsigned sizes[] = {1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7};
+    struct rng g;
+
+    options_draw(o, seed);
+    rng_init(&g, seed ^ 0x636c7573746572); /* another run, for all else */
+    o->n_nodes = sizes[rng_below(&g, sizeof sizes / sizeof sizes[0])];
+    o->n_clients = (unsigned)between(&g, 1, 12);
+    o->tick_us = between(&g, 1, 5) * 10000;
+    o->length_us = between(&g, 5, 40) * 1000000;
+    o->net.loss = rng_below(&g, 2) ? 0 : (uint32_t)between(&g, 0, 300000);
+    o->raft.no_pre_vote = o->raft.no_check_quorum = false; /* not to be had */
+    o->wal_pages = (unsigned)between(&g, 16, 200);
+    o->stops = weight(&g);
+    o->suspends = weight(&g);
+    o->clocks = weight(&g);
+    o->breaks = weight(&g);
+    o->start_crash = rng_below(&g, 2) ? 0 : (uint32_t)between(&g, 1, 400000);
+    o->stream_break = rng_below(&g, 2) ? 0 : (uint32_t)between(&g, 1, 50000);
+    o->request_timeout_ms = (unsigned)between(&g, 500, 7000);
+    o->log_keep_entries =
+        rng_below(&g, 4) ? between(&g, 1, 100) : between(&g, 1000, 5000);
+    o->ttl_max_s = (int64_t)between(&g, 1, 5);
+    o->n_keys = (unsigned)between(&g, 1, 8);
+    o->n_locks = (unsigned)between(&g, 1, 3);
+}
+
 void options_show(const struct options *o, char *text, size_t size)
 {
     (void)snprintf(
@@ -99,12 +127,15 @@ void options_show(const struct options *o, char *text, size_t size)
         "nodes=%u clients=%u length=%" PRIu64 "s loss=%u%% double=%u%% "
         "detour=%u%% disk=%" PRIu64 "us stall=%u wal=%u compact=%" PRIu64
         " fault-every=%" PRIu64 "ms kill=%u cut=%u pause=%u part=%u "
-        "one-way=%u bad-disk=%u transfer=%u hunt=%u%%%s%s",
+        "one-way=%u bad-disk=%u transfer=%u hunt=%u%%%s%s stop=%u suspend=%u "
+        "clock=%u break=%u tick=%" PRIu64 "us drift=%u%% timeout=%ums",
         o->n_nodes, o->n_clients, o->length_us / 1000000, o->net.loss / 10000,
         o->net.duplication / 10000, o->net.detour / 10000, o->disk_max_us,
         o->disk_stall, o->wal_pages, o->compact_every, o->fault_every_us / 1000,
         o->kills, o->power_cuts, o->pauses, o->partitions, o->one_way,
         o->bad_disks, o->transfers, o->hunt_percent,
         o->raft.no_pre_vote ? " no-pre-vote" : "",
-        o->raft.no_check_quorum ? " no-check-quorum" : "");
+        o->raft.no_check_quorum ? " no-check-quorum" : "", o->stops,
+        o->suspends, o->clocks, o->breaks, o->tick_us, o->drift_percent,
+        o->request_timeout_ms);
 }

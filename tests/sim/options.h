@@ -34,9 +34,19 @@ struct options {
         transfers;
     unsigned hunt_percent; /* of new leaders: struck soon after they won, which
                               is when logs differ most */
+    /* Of whole nodes only: */
+    unsigned stops, suspends, clocks, breaks;
+    uint32_t start_crash;  /* chance in a million starts that it dies in them */
+    uint32_t stream_break; /* chance in a million forwarded items */
+    unsigned request_timeout_ms;
+    size_t log_keep_entries;
+    int64_t ttl_max_s;
+    unsigned n_keys, n_locks; /* few collide often */
 };
 
 void options_draw(struct options *o, uint64_t seed);
+/* Of a run of whole nodes. */
+void options_draw_cluster(struct options *o, uint64_t seed);
 /* One line for a person. */
 void options_show(const struct options *o, char *text, size_t size);
 

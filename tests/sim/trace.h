@@ -24,4 +24,7 @@ trace_add(struct trace *t, uint64_t now_us, const char *format, ...);
 /* The last lines, as far as they are kept. */
 void trace_show(const struct trace *t, unsigned n_lines, FILE *to);
 
+/* For anything that has a trace and events. */
+#define TRACE(w, ...) trace_add(&(w)->trace, (w)->events.now_us, __VA_ARGS__)
+
 #endif

@@ -117,19 +117,19 @@ static void give_up(struct world *w, unsigned k, uint64_t operation)
 /* ---- troubles
  * --------------------------------------------------------------------- */
 
-static void crash(struct world *w, struct node *n, bool power_cut)
+static void crash(struct world *w, struct replica *n, bool power_cut)
 {
-    if (!node_is_up(n)) {
+    if (!replica_is_up(n)) {
         return;
     }
     TRACE(w, "n%" PRIu64 " %s, %zu jobs with its disk", n->id,
           power_cut ? "loses power" : "is killed", n->n_running);
     w->figures.kills += !power_cut;
     w->figures.power_cuts += power_cut;
-    node_stop(w, n, power_cut);
+    replica_stop(w, n, power_cut);
 }
 
-static void pause_node(struct world *w, struct node *n)
+static void pause_node(struct world *w, struct replica *n)
 {
     n->paused_until_us = world_now(w) + world_between(w, 10000, 3000000);
     w->figures.pauses++;
@@ -150,7 +150,7 @@ static void partition(struct world *w, bool one_way)
     TRACE(w, "%s", text);
 }
 
-static void spoil_disk(struct world *w, struct node *n)
+static void spoil_disk(struct world *w, struct replica *n)
 {
     n->bad_disk_until_us = world_now(w) + world_between(w, 100000, 3000000);
     disk_set_faults(n->disk, &w->options.disk);
@@ -158,33 +158,33 @@ static void spoil_disk(struct world *w, struct node *n)
     TRACE(w, "n%" PRIu64 " has a bad disk", n->id);
 }
 
-static void transfer(struct world *w, struct node *n)
+static void transfer(struct world *w, struct replica *n)
 {
     raft_id to = world_between(w, 1, w->options.n_nodes);
 
-    if (node_is_up(n) && w->net.n_nodes > 1 && to != n->id &&
+    if (replica_is_up(n) && w->net.n_nodes > 1 && to != n->id &&
         n->paused_until_us <= world_now(w)) {
         w->figures.transfers++;
-        node_transfer(w, n, to);
+        replica_transfer(w, n, to);
     }
 }
 
 /* Any member, or more often the leader: there it hurts most. */
-static struct node *draw_node(struct world *w)
+static struct replica *draw_node(struct world *w)
 {
     unsigned place = (unsigned)world_between(w, 0, w->options.n_nodes - 1);
 
     for (unsigned i = 0; i < w->options.n_nodes && rng_below(&w->rng, 2); i++) {
-        struct node *n = &w->nodes[i];
+        struct replica *n = &w->nodes[i];
 
-        if (node_is_up(n) && raft_role(n->raft) == RAFT_LEADER) {
+        if (replica_is_up(n) && raft_role(n->raft) == RAFT_LEADER) {
             return n;
         }
     }
     return &w->nodes[place];
 }
 
-void world_elected(struct world *w, const struct node *n)
+void world_elected(struct world *w, const struct replica *n)
 {
     struct event e = {
         .kind = EVENT_HUNT, .target = (unsigned)n->id - 1, .life = n->life};
@@ -199,9 +199,9 @@ void world_elected(struct world *w, const struct node *n)
 }
 
 /* Cut off, killed or paused: its last messages are on their way. */
-static void hunt(struct world *w, struct node *n, uint64_t life)
+static void hunt(struct world *w, struct replica *n, uint64_t life)
 {
-    if (w->is_calm || n->life != life || !node_is_up(n)) {
+    if (w->is_calm || n->life != life || !replica_is_up(n)) {
         return;
     }
     w->figures.hunts++;
@@ -240,7 +240,7 @@ static void cause_trouble(struct world *w)
     const unsigned weights[] = {o->kills,      o->power_cuts, o->pauses,
                                 o->partitions, o->one_way,    o->bad_disks,
                                 o->transfers};
-    struct node *n = draw_node(w);
+    struct replica *n = draw_node(w);
     unsigned sum = 0, draw, which = 0;
 
     for (size_t i = 0; i < sizeof weights / sizeof weights[0]; i++) {
@@ -277,20 +277,20 @@ static void cause_trouble(struct world *w)
 /* ---- the run
  * ------------------------------------------------------------------------ */
 
-static void tell_node(struct world *w, struct node *n, const struct event *e)
+static void tell_node(struct world *w, struct replica *n, const struct event *e)
 {
     switch (e->kind) {
     case EVENT_TICK:
-        node_tick(w, n);
+        replica_tick(w, n);
         break;
     case EVENT_MESSAGE:
-        node_receive(w, n, e->message);
+        replica_receive(w, n, e->message);
         break;
     case EVENT_DISK:
-        node_disk_done(w, n);
+        replica_disk_done(w, n);
         break;
     case EVENT_REQUEST:
-        node_request(w, n, e->value);
+        replica_request(w, n, e->value);
         break;
     default:
         break;
@@ -298,7 +298,7 @@ static void tell_node(struct world *w, struct node *n, const struct event *e)
 }
 
 /* A stopped process hears nothing; it all waits for it. */
-static bool is_put_off(struct world *w, const struct node *n,
+static bool is_put_off(struct world *w, const struct replica *n,
                        const struct event *e)
 {
     struct event later = *e;
@@ -307,22 +307,22 @@ static bool is_put_off(struct world *w, const struct node *n,
         return false;
     }
     later.at_us = n->paused_until_us;
-    events_put(&w->events, later);
+    events_put_off(&w->events, later);
     return true;
 }
 
 static void handle_node_event(struct world *w, struct event *e)
 {
-    struct node *n = &w->nodes[e->target];
+    struct replica *n = &w->nodes[e->target];
 
     if (e->life != 0 && e->life != n->life) {
         return; /* that process is gone */
     }
     if (e->kind == EVENT_START) {
-        node_start(w, n);
+        replica_start(w, n);
         return;
     }
-    if (!node_is_up(n) ||
+    if (!replica_is_up(n) ||
         (e->kind == EVENT_MESSAGE && !net_delivers(&w->net, e->message))) {
         return;
     }
@@ -384,14 +384,14 @@ static void calm_down(struct world *w)
     net_heal(&w->net);
     q->loss = q->duplication = q->detour = 0;
     for (unsigned i = 0; i < w->options.n_nodes; i++) {
-        struct node *n = &w->nodes[i];
+        struct replica *n = &w->nodes[i];
 
         n->paused_until_us = 0;
         n->bad_disk_until_us = 0;
         disk_set_faults(n->disk, &none);
-        if (!node_is_up(n)) {
+        if (!replica_is_up(n)) {
             n->life++; /* the start that is scheduled is too late */
-            node_start(w, n);
+            replica_start(w, n);
         }
     }
     w->calm_write = w->oracle.n_operations;
@@ -414,9 +414,9 @@ static bool writes_again(const struct world *w)
 static bool is_level(const struct world *w)
 {
     for (unsigned i = 0; i < w->options.n_nodes; i++) {
-        const struct node *n = &w->nodes[i];
+        const struct replica *n = &w->nodes[i];
 
-        if (!node_is_up(n) || n->state.applied < w->oracle.committed.last) {
+        if (!replica_is_up(n) || n->state.applied < w->oracle.committed.last) {
             return false;
         }
     }
@@ -463,7 +463,7 @@ bool world_run(struct world *w)
     options_show(&w->options, text, sizeof text);
     TRACE(w, "%s", text);
     for (unsigned i = 0; i < w->options.n_nodes; i++) {
-        node_start(w, &w->nodes[i]);
+        replica_start(w, &w->nodes[i]);
     }
     for (unsigned k = 0; k < w->options.n_clients; k++) {
         put(w, EVENT_CLIENT, k, world_between(w, 0, w->options.think_us), 0);
@@ -497,7 +497,7 @@ struct world *world_new(const struct options *o)
     oracle_init(&w->oracle, o->n_nodes);
     for (unsigned i = 0; i < o->n_nodes; i++) {
         w->servers[i] = (struct raft_server){i + 1, RAFT_VOTER};
-        node_init(&w->nodes[i], i + 1, w);
+        replica_init(&w->nodes[i], i + 1, w);
     }
     w->founders = (struct raft_configuration){.servers = w->servers,
                                               .n_servers = o->n_nodes};
@@ -507,7 +507,7 @@ struct world *world_new(const struct options *o)
 void world_free(struct world *w)
 {
     for (unsigned i = 0; i < w->options.n_nodes; i++) {
-        node_release(&w->nodes[i]);
+        replica_release(&w->nodes[i]);
     }
     oracle_release(&w->oracle);
     events_release(&w->events);

@@ -7,9 +7,9 @@
 
 #include "tests/sim/events.h"
 #include "tests/sim/net.h"
-#include "tests/sim/node.h"
 #include "tests/sim/options.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/replica.h"
 #include "tests/sim/trace.h"
 
 #define CLIENTS_MAX 16
@@ -36,7 +36,7 @@ struct world {
     struct oracle oracle;
     struct raft_configuration founders;
     struct raft_server servers[NODES_MAX];
-    struct node nodes[NODES_MAX];
+    struct replica nodes[NODES_MAX];
     struct client clients[CLIENTS_MAX];
     uint64_t next_context; /* of reads */
     bool is_calm;          /* faults are over */
@@ -52,12 +52,11 @@ void world_free(struct world *w);
 bool world_run(struct world *w);
 
 /* For nodes. */
-#define TRACE(w, ...) trace_add(&(w)->trace, (w)->events.now_us, __VA_ARGS__)
 uint64_t world_now(const struct world *w);
 bool world_chance(struct world *w, uint32_t in_a_million);
 uint64_t world_between(struct world *w, uint64_t low, uint64_t high);
 /* That node leads a new term. */
-void world_elected(struct world *w, const struct node *n);
+void world_elected(struct world *w, const struct replica *n);
 enum answer { ANSWER_OK, ANSWER_NOT_APPLIED, ANSWER_UNKNOWN };
 /* What a node tells the client of that operation. */
 void world_answer(struct world *w, uint64_t operation, enum answer answer,

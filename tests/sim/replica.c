@@ -1,7 +1,7 @@
 /*
- * node.c - one simulated member.
+ * replica.c - one simulated member.
  */
-#include "tests/sim/node.h"
+#include "tests/sim/replica.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -13,16 +13,16 @@
 
 #define OPERATION_SIZE 8 /* a command begins with its operation's number */
 
-void node_init(struct node *n, raft_id id, struct world *w)
+void replica_init(struct replica *n, raft_id id, struct world *w)
 {
-    *n = (struct node){.id = id, .life = 1};
+    *n = (struct replica){.id = id, .life = 1};
     n->disk = disk_new(rng_next(&w->rng), w->options.sector_size);
     history_init(&n->submitted);
     history_init(&n->durable);
     history_init(&n->maybe);
 }
 
-void node_release(struct node *n)
+void replica_release(struct replica *n)
 {
     raft_free_all(n->raft);
     store_close(n->store);
@@ -35,7 +35,7 @@ void node_release(struct node *n)
     raft_free(n->reads);
 }
 
-bool node_is_up(const struct node *n)
+bool replica_is_up(const struct replica *n)
 {
     return n->raft != NULL;
 }
@@ -43,7 +43,7 @@ bool node_is_up(const struct node *n)
 /* ---- the log thread
  * ---------------------------------------------------------- */
 
-static struct job *add_job(struct node *n)
+static struct job *add_job(struct replica *n)
 {
     if (n->n_jobs == n->room_jobs) {
         n->room_jobs = 2 * n->room_jobs + 16;
@@ -64,7 +64,7 @@ static uint64_t draw_disk_time(struct world *w)
 }
 
 /* An idle disk takes all writes that queued up, or one compaction. */
-static void start_disk(struct world *w, struct node *n)
+static void start_disk(struct world *w, struct replica *n)
 {
     struct event e = {
         .kind = EVENT_DISK, .target = (unsigned)n->id - 1, .life = n->life};
@@ -81,7 +81,7 @@ static void start_disk(struct world *w, struct node *n)
 }
 
 /* What the disk will hold if the running work gets done. */
-static void prepare_maybe(struct node *n)
+static void prepare_maybe(struct replica *n)
 {
     history_copy(&n->maybe, &n->durable);
     n->has_maybe = true;
@@ -92,7 +92,7 @@ static void prepare_maybe(struct node *n)
     }
 }
 
-static enum store_status write_running(struct node *n)
+static enum store_status write_running(struct replica *n)
 {
     struct store_batch *batches = raft_alloc(n->n_running, sizeof *batches);
     enum store_status st;
@@ -108,7 +108,7 @@ static enum store_status write_running(struct node *n)
     return st;
 }
 
-static enum store_status compact_running(struct world *w, struct node *n)
+static enum store_status compact_running(struct world *w, struct replica *n)
 {
     size_t left = 1;
     enum store_status st = STORE_OK;
@@ -120,7 +120,7 @@ static enum store_status compact_running(struct world *w, struct node *n)
     return st;
 }
 
-static enum store_status run_running(struct world *w, struct node *n)
+static enum store_status run_running(struct world *w, struct replica *n)
 {
     /* The array of jobs may have moved since they were put in. */
     for (size_t i = 0; i < n->n_running; i++) {
@@ -135,7 +135,7 @@ static enum store_status run_running(struct world *w, struct node *n)
 /* ---- start and stop
  * ----------------------------------------------------------- */
 
-static void start_later(struct world *w, struct node *n)
+static void start_later(struct world *w, struct replica *n)
 {
     struct event e = {.kind = EVENT_START,
                       .target = (unsigned)n->id - 1,
@@ -145,7 +145,7 @@ static void start_later(struct world *w, struct node *n)
     events_put(&w->events, e);
 }
 
-static void forget_process(struct node *n)
+static void forget_process(struct replica *n)
 {
     raft_free_all(n->raft);
     n->raft = NULL;
@@ -156,7 +156,7 @@ static void forget_process(struct node *n)
     n->life++;
 }
 
-void node_stop(struct world *w, struct node *n, bool power_cut)
+void replica_stop(struct world *w, struct replica *n, bool power_cut)
 {
     if (n->n_running > 0) { /* it gets done up to some point */
         disk_stop_at(n->disk, 1 + world_between(w, 0, 40));
@@ -168,8 +168,8 @@ void node_stop(struct world *w, struct node *n, bool power_cut)
 }
 
 /* The process ends by itself: its disk refused something. */
-static void die_of_disk(struct world *w, struct node *n, enum store_status st,
-                        uint64_t n_errors)
+static void die_of_disk(struct world *w, struct replica *n,
+                        enum store_status st, uint64_t n_errors)
 {
     TRACE(w, "n%" PRIu64 " dies: %s", n->id, store_error(n->store));
     if (disk_errors(n->disk) == n_errors || st == STORE_CORRUPT) {
@@ -205,7 +205,7 @@ static bool content_is(const struct store_content *c, const struct history *h)
 }
 
 /* O6, O7: the disk holds what was confirmed, or that and the last write. */
-static void check_loaded(struct world *w, struct node *n,
+static void check_loaded(struct world *w, struct replica *n,
                          const struct store_content *c)
 {
     if (n->has_maybe && content_is(c, &n->maybe)) {
@@ -228,7 +228,7 @@ static void check_loaded(struct world *w, struct node *n,
 }
 
 /* A first start has the founding configuration for a log. */
-static enum store_status found(struct world *w, struct node *n)
+static enum store_status found(struct world *w, struct replica *n)
 {
     static const struct raft_hard_state hard_state = {1, 0, 1};
     size_t size;
@@ -249,7 +249,7 @@ static enum store_status found(struct world *w, struct node *n)
     return st;
 }
 
-static void begin_raft(struct world *w, struct node *n,
+static void begin_raft(struct world *w, struct replica *n,
                        const struct store_content *c)
 {
     struct raft_config config = w->options.raft;
@@ -272,7 +272,7 @@ static void begin_raft(struct world *w, struct node *n,
     n->led_term = 0;
 }
 
-static void schedule_tick(struct world *w, struct node *n)
+static void schedule_tick(struct world *w, struct replica *n)
 {
     uint64_t drift = w->options.tick_us * w->options.drift_percent / 100;
     struct event e = {
@@ -283,7 +283,7 @@ static void schedule_tick(struct world *w, struct node *n)
     events_put(&w->events, e);
 }
 
-static enum store_status open_and_load(struct world *w, struct node *n,
+static enum store_status open_and_load(struct world *w, struct replica *n,
                                        struct store_content *c, char *error,
                                        size_t error_size)
 {
@@ -310,7 +310,7 @@ static enum store_status open_and_load(struct world *w, struct node *n,
     return st;
 }
 
-void node_start(struct world *w, struct node *n)
+void replica_start(struct world *w, struct replica *n)
 {
     static const struct disk_faults none;
     bool bad = !w->is_calm && world_now(w) < n->bad_disk_until_us;
@@ -348,7 +348,8 @@ void node_start(struct world *w, struct node *n)
 /* ---- what the core hands out
  * ---------------------------------------------------- */
 
-static void submit(struct world *w, struct node *n, const struct raft_ready *rd)
+static void submit(struct world *w, struct replica *n,
+                   const struct raft_ready *rd)
 {
     struct job *job = add_job(n);
 
@@ -371,7 +372,7 @@ static void submit(struct world *w, struct node *n, const struct raft_ready *rd)
           n->submitted.hard_state.term, n->submitted.hard_state.voted_for);
 }
 
-static void send_messages(struct world *w, struct node *n,
+static void send_messages(struct world *w, struct replica *n,
                           const struct raft_ready *rd)
 {
     for (size_t i = 0; i < rd->n_messages; i++) {
@@ -385,7 +386,7 @@ static void send_messages(struct world *w, struct node *n,
 }
 
 /* The clients whose proposals stood for this index hear of it. */
-static void settle_proposals(struct world *w, struct node *n,
+static void settle_proposals(struct world *w, struct replica *n,
                              const struct raft_entry *e)
 {
     size_t kept = 0;
@@ -404,7 +405,8 @@ static void settle_proposals(struct world *w, struct node *n,
     n->n_proposals = kept;
 }
 
-static void apply(struct world *w, struct node *n, const struct raft_entry *e)
+static void apply(struct world *w, struct replica *n,
+                  const struct raft_entry *e)
 {
     uint64_t operation = 0;
 
@@ -429,7 +431,7 @@ static void apply(struct world *w, struct node *n, const struct raft_entry *e)
     settle_proposals(w, n, e);
 }
 
-static void take_read_result(struct world *w, struct node *n,
+static void take_read_result(struct world *w, struct replica *n,
                              const struct raft_read_result *result)
 {
     for (size_t i = 0; i < n->n_reads; i++) {
@@ -450,7 +452,7 @@ static void take_read_result(struct world *w, struct node *n,
                 n->id);
 }
 
-static void serve_reads(struct world *w, struct node *n)
+static void serve_reads(struct world *w, struct replica *n)
 {
     size_t kept = 0;
 
@@ -467,7 +469,7 @@ static void serve_reads(struct world *w, struct node *n)
 }
 
 /* O1, O4, O6, O7 of a member, with all of its log handed out. */
-static void check_standing(struct world *w, struct node *n)
+static void check_standing(struct world *w, struct replica *n)
 {
     const struct history *durable[NODES_MAX];
     raft_term term = raft_term_now(n->raft);
@@ -496,7 +498,7 @@ static void check_standing(struct world *w, struct node *n)
     }
 }
 
-static void compact(struct world *w, struct node *n)
+static void compact(struct world *w, struct replica *n)
 {
     raft_index to = raft_all_match_index(n->raft);
     struct job *job;
@@ -518,7 +520,7 @@ static void compact(struct world *w, struct node *n)
     TRACE(w, "n%" PRIu64 " compacts to %" PRIu64, n->id, to);
 }
 
-static void drive(struct world *w, struct node *n)
+static void drive(struct world *w, struct replica *n)
 {
     struct raft_ready rd;
 
@@ -547,14 +549,15 @@ static void drive(struct world *w, struct node *n)
 /* ---- what happens to it
  * --------------------------------------------------------- */
 
-void node_tick(struct world *w, struct node *n)
+void replica_tick(struct world *w, struct replica *n)
 {
     raft_tick(n->raft);
     schedule_tick(w, n);
     drive(w, n);
 }
 
-void node_receive(struct world *w, struct node *n, const struct raft_message *m)
+void replica_receive(struct world *w, struct replica *n,
+                     const struct raft_message *m)
 {
     enum raft_status st = raft_step(n->raft, m);
 
@@ -571,7 +574,7 @@ void node_receive(struct world *w, struct node *n, const struct raft_message *m)
     drive(w, n);
 }
 
-void node_disk_done(struct world *w, struct node *n)
+void replica_disk_done(struct world *w, struct replica *n)
 {
     uint64_t n_errors = disk_errors(n->disk);
     uint64_t batch = n->jobs[n->n_running - 1].batch;
@@ -595,7 +598,7 @@ void node_disk_done(struct world *w, struct node *n)
     drive(w, n);
 }
 
-void node_transfer(struct world *w, struct node *n, raft_id to)
+void replica_transfer(struct world *w, struct replica *n, raft_id to)
 {
     enum raft_status st = raft_transfer(n->raft, to);
 
@@ -604,7 +607,7 @@ void node_transfer(struct world *w, struct node *n, raft_id to)
     drive(w, n);
 }
 
-static void propose(struct world *w, struct node *n, uint64_t operation)
+static void propose(struct world *w, struct replica *n, uint64_t operation)
 {
     uint8_t data[8192] = {0};
     size_t size =
@@ -630,7 +633,7 @@ static void propose(struct world *w, struct node *n, uint64_t operation)
           p.index);
 }
 
-static void read(struct world *w, struct node *n, uint64_t operation)
+static void read(struct world *w, struct replica *n, uint64_t operation)
 {
     struct read r = {.context = ++w->next_context, .operation = operation};
 
@@ -645,7 +648,7 @@ static void read(struct world *w, struct node *n, uint64_t operation)
     n->reads[n->n_reads++] = r;
 }
 
-void node_request(struct world *w, struct node *n, uint64_t operation)
+void replica_request(struct world *w, struct replica *n, uint64_t operation)
 {
     if (w->oracle.operations[operation].is_write) {
         propose(w, n, operation);

@@ -1,10 +1,10 @@
 /*
- * node.h - one member as the simulator runs it: the shipping core and log
+ * replica.h - one member as the simulator runs it: the shipping core and log
  * store, a log thread that takes simulated time, a state machine of one
  * number. A node is a process that can die and start again on its disk.
  */
-#ifndef TESTS_SIM_NODE_H
-#define TESTS_SIM_NODE_H
+#ifndef TESTS_SIM_REPLICA_H
+#define TESTS_SIM_REPLICA_H
 
 #include "raft/raft.h"
 #include "raft/store.h"
@@ -35,7 +35,7 @@ struct read {
     raft_index index; /* once confirmed; 0: not yet */
 };
 
-struct node {
+struct replica {
     raft_id id;
     struct disk *disk;
     struct store *store; /* NULL: the process is down */
@@ -65,22 +65,22 @@ struct node {
     raft_index commit_index; /* as seen last, in this life */
 };
 
-void node_init(struct node *n, raft_id id, struct world *w);
-void node_release(struct node *n);
+void replica_init(struct replica *n, raft_id id, struct world *w);
+void replica_release(struct replica *n);
 
-bool node_is_up(const struct node *n);
+bool replica_is_up(const struct replica *n);
 /* The process starts. If the disk refuses it tries again later. */
-void node_start(struct world *w, struct node *n);
+void replica_start(struct world *w, struct replica *n);
 /* It dies, with its work half done; with power_cut so does its page cache. */
-void node_stop(struct world *w, struct node *n, bool power_cut);
+void replica_stop(struct world *w, struct replica *n, bool power_cut);
 
-void node_tick(struct world *w, struct node *n);
-void node_receive(struct world *w, struct node *n,
-                  const struct raft_message *m);
+void replica_tick(struct world *w, struct replica *n);
+void replica_receive(struct world *w, struct replica *n,
+                     const struct raft_message *m);
 /* The disk is through with what it was given. */
-void node_disk_done(struct world *w, struct node *n);
-void node_transfer(struct world *w, struct node *n, raft_id to);
+void replica_disk_done(struct world *w, struct replica *n);
+void replica_transfer(struct world *w, struct replica *n, raft_id to);
 /* A client's operation; the answer goes to world_answer(). */
-void node_request(struct world *w, struct node *n, uint64_t operation);
+void replica_request(struct world *w, struct replica *n, uint64_t operation);
 
 #endif
