@@ -911,7 +911,7 @@ static void found(struct cluster *c)
         list[i] = (struct member){
             .id = i + 1, .name = name, .peer_urls = urls, .n_peer_urls = 1};
     }
-    conf.extra = members_encode(list, c->options.n_nodes, &conf.extra_size);
+    conf.extra = members_encode(list, c->options.n_nodes, NULL, &conf.extra_size);
     c->founding =
         (struct raft_entry){.index = 1, .term = 1, .type = RAFT_ENTRY_CONFIG};
     c->founding.data = raft_configuration_encode(&conf, &c->founding.size);

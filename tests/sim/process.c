@@ -483,7 +483,9 @@ static enum store_status found(struct process *p)
 {
     static const struct raft_hard_state hard_state = {1, 0, 1};
     struct cluster *c = p->cluster;
-    struct store_batch b = {0, &c->founding, 1, &hard_state};
+    struct store_batch b = {.entries = &c->founding,
+                            .n_entries = 1,
+                            .hard_state = &hard_state};
 
     if (p->durable.last > 0) {
         oracle_fail(&c->oracle, "O6: n%" PRIu64 " lost its whole log", p->id);

@@ -234,7 +234,8 @@ static enum store_status found(struct world *w, struct replica *n)
     size_t size;
     uint8_t *data = raft_configuration_encode(&w->founders, &size);
     struct raft_entry e = {1, 1, RAFT_ENTRY_CONFIG, size, data};
-    struct store_batch b = {0, &e, 1, &hard_state};
+    struct store_batch b = {
+        .entries = &e, .n_entries = 1, .hard_state = &hard_state};
     enum store_status st;
 
     if (n->durable.last > 0) {
