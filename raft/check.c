@@ -130,7 +130,7 @@ static void check_reads(const struct raft *r)
 static void check_scans(const struct raft *r)
 {
     raft_index last = log_last_index(&r->log);
-    size_t uncommitted = 0;
+    size_t uncommitted = 0, n_configs = 1; /* the one where it begins */
 
     for (raft_index i = log_first_index(&r->log); i <= last; i++) {
         const struct raft_entry *e = log_at(&r->log, i);
@@ -141,7 +141,9 @@ static void check_scans(const struct raft *r)
             i > r->term_first_index && e->type == RAFT_ENTRY_COMMAND) {
             uncommitted += e->size;
         }
+        n_configs += e->type == RAFT_ENTRY_CONFIG;
     }
+    ASSERT(n_configs == r->configs.n); /* in step with the log: C3, C4 */
     ASSERT(uncommitted == r->uncommitted_bytes);
     for (size_t i = 0; i < r->n_progress; i++) {
         const struct progress *p = &r->progress[i];
