@@ -194,7 +194,7 @@ START_TEST(D8_a_receiver_killed_meanwhile_goes_on_where_it_was)
 {
     struct cluster *c = up(slow);
     size_t follower = leave_behind(c);
-    char path[512], *said;
+    char path[512], *said; /* 20 MB, by now */
     FILE *f;
     long size = 0;
 
