@@ -101,6 +101,28 @@ bool election_leader_lives(const struct raft *r)
  */
 
 /*
+ * Does it vote in the newest configuration, or in an earlier one that is not
+ * yet superseded by a committed one? The second may be the only one whose log
+ * is long enough to win: those that stay have not heard yet that it goes
+ * (4.2.2). It does not count itself then.
+ */
+static bool is_voter(const struct raft *r)
+{
+    raft_index committed =
+        config_history_index_at(&r->configs, r->commit_index);
+
+    for (size_t i = r->configs.n; i > 0; i--) {
+        const struct config_at *at = &r->configs.items[i - 1];
+
+        if (at->index >= committed &&
+            config_is_voter(&at->configuration, r->config.id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
  * A learner never campaigns (A16). Nor does a member that has not applied a
  * configuration that is committed: it might count a quorum of servers that is
  * none any more (A11). Nor one whose state is being replaced, or whose log has
@@ -110,8 +132,7 @@ bool election_leader_lives(const struct raft *r)
 static bool may_campaign(const struct raft *r)
 {
     return r->role != RAFT_LEADER && !snapshot_is_restoring(r) &&
-           !raft_disk_is_stalled(r) &&
-           config_is_voter(raft_members(r), r->config.id) &&
+           !raft_disk_is_stalled(r) && is_voter(r) &&
            !config_history_within(&r->configs, r->last_applied,
                                   r->commit_index);
 }
@@ -386,6 +407,11 @@ enum raft_status raft_transfer(struct raft *r, raft_id to)
     election_transfer_caught_up(r, replication_progress(r, to));
     check_all(r);
     return RAFT_OK;
+}
+
+bool election_is_handing_over(const struct raft *r)
+{
+    return r->election.transferee != 0 || r->election.resigns;
 }
 
 void election_resign(struct raft *r)

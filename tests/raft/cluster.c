@@ -147,18 +147,26 @@ static void learn_entry(struct cluster *c, const struct raft_entry *e,
     }
     k->entries = raft_realloc(k->entries, k->n + 1, sizeof(*k->entries));
     k->entries[k->n++] = (struct known_entry){e->term, prev_term, digest};
-    if (e->type == RAFT_ENTRY_CONFIG) {
-        struct known_configuration *known;
+}
 
-        GROW(c->configurations, c->n_configurations,
-             c->configurations_capacity);
-        known = &c->configurations[c->n_configurations++];
-        known->index = e->index;
-        known->term = e->term;
-        FAIL_IF(
-            !raft_configuration_decode(&known->configuration, e->data, e->size),
-            "malformed configuration at %llu", (ull)e->index);
+/* A leader counts by a configuration as soon as it is in its log, so it is
+ * noted when it is handed out to be written. */
+static void learn_configuration(struct cluster *c, const struct raft_entry *e)
+{
+    struct known_configuration *known;
+
+    for (size_t i = 0; i < c->n_configurations; i++) {
+        if (c->configurations[i].index == e->index &&
+            c->configurations[i].term == e->term) {
+            return;
+        }
     }
+    GROW(c->configurations, c->n_configurations, c->configurations_capacity);
+    known = &c->configurations[c->n_configurations++];
+    known->index = e->index;
+    known->term = e->term;
+    FAIL_IF(!raft_configuration_decode(&known->configuration, e->data, e->size),
+            "malformed configuration at %llu", (ull)e->index);
 }
 
 static raft_term disk_term(const struct disk *d, raft_index i)
@@ -250,21 +258,22 @@ static void check_applied(struct cluster *c, struct server *s,
     k->committed = is;
 }
 
-static enum raft_server_role role_of(const struct raft_configuration *k,
-                                     raft_id id)
+bool cluster_role(const struct raft_configuration *k, raft_id id,
+                  enum raft_server_role *role)
 {
+    *role = RAFT_LEARNER;
     for (size_t i = 0; i < k->n_servers; i++) {
         if (k->servers[i].id == id) {
-            return k->servers[i].role;
+            *role = k->servers[i].role;
+            return true;
         }
     }
-    return RAFT_LEARNER;
+    return false;
 }
 
 static void check_new_leader(struct cluster *c, struct server *s)
 {
     raft_term term = raft_term_now(s->raft);
-    const struct raft_configuration *k = raft_configuration_now(s->raft);
 
     if (term >= c->n_leaders) {
         size_t n = (size_t)term * 2 + 16;
@@ -277,8 +286,16 @@ static void check_new_leader(struct cluster *c, struct server *s)
     FAIL_IF(c->leaders[term] != 0 && c->leaders[term] != s->id,
             "O1: %llu and %llu lead in term %llu", (ull)c->leaders[term],
             (ull)s->id, (ull)term);
-    FAIL_IF(role_of(k, s->id) == RAFT_LEARNER, "A16: %llu leads: no voter",
-            (ull)s->id);
+    enum raft_server_role role;
+
+    (void)cluster_role(raft_configuration_now(s->raft), s->id, &role);
+    if (role == RAFT_LEARNER) { /* no more, once that is committed: 4.2.2 */
+        raft_index commit = raft_commit_index(s->raft);
+
+        (void)cluster_role(raft_configuration_at(s->raft, commit), s->id,
+                           &role);
+    }
+    FAIL_IF(role == RAFT_LEARNER, "A16: %llu leads: no voter", (ull)s->id);
     FAIL_IF(s->is_installing, "A11: %llu leads while it installs", (ull)s->id);
     c->leaders[term] = s->id;
     for (raft_index i = raft_first_index(s->raft); i < c->n_known; i++) {
@@ -384,8 +401,14 @@ static void check_read(struct cluster *c, struct server *s,
 /* ---- disks
  * ---------------------------------------------------------------------- */
 
-static void disk_begin(struct disk *d, const struct raft_ready *rd)
+static void disk_begin(struct cluster *c, struct disk *d,
+                       const struct raft_ready *rd)
 {
+    for (size_t i = 0; i < rd->n_entries; i++) {
+        if (rd->entries[i].type == RAFT_ENTRY_CONFIG) {
+            learn_configuration(c, &rd->entries[i]);
+        }
+    }
     GROW(d->writes, d->n_writes, d->writes_capacity);
     d->writes[d->n_writes++] = (struct disk_write){
         .batch = rd->batch,
@@ -541,6 +564,7 @@ static void make_server(struct cluster *c, raft_id id)
         s->disk.entries[s->disk.n_entries++] = copy_entry(&first);
         s->disk.hard_state = (struct raft_hard_state){1, 0, 1};
         learn_entry(c, &first, 0);
+        learn_configuration(c, &first);
     }
     raft_free(data);
     start(s, 0);
@@ -661,7 +685,7 @@ void cluster_work(struct cluster *c, struct server *s)
 
     while (s->raft != NULL && raft_ready(s->raft, &rd)) {
         if (rd.batch != 0) {
-            disk_begin(&s->disk, &rd);
+            disk_begin(c, &s->disk, &rd);
         }
         for (size_t i = 0; i < rd.n_messages; i++) {
             check_sent(c, s, &rd.messages[i]);
@@ -730,22 +754,13 @@ enum raft_status cluster_deliver_copy(struct cluster *c, size_t i)
     return st;
 }
 
-static bool is_member(const struct raft_configuration *k, raft_id id)
-{
-    for (size_t i = 0; i < k->n_servers; i++) {
-        if (k->servers[i].id == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
 enum raft_status cluster_deliver(struct cluster *c, size_t i)
 {
     raft_id from = c->packets[i].message.from;
     struct server *s = cluster_at(c, c->packets[i].message.to);
-    bool knows =
-        s->raft == NULL || is_member(raft_configuration_now(s->raft), from);
+    enum raft_server_role role;
+    bool knows = s->raft == NULL ||
+                 cluster_role(raft_configuration_now(s->raft), from, &role);
     enum raft_status st = cluster_deliver_copy(c, i);
 
     FAIL_IF(st != RAFT_OK && knows, "%s of %llu is called bad by %llu",
@@ -796,6 +811,16 @@ void cluster_settle(struct cluster *c)
     }
 }
 
+void cluster_clock(struct cluster *c, raft_id id, unsigned ticks)
+{
+    struct server *s = cluster_at(c, id);
+
+    if (s->raft != NULL) {
+        raft_clock(s->raft, ticks);
+        check_server(c, s);
+    }
+}
+
 void cluster_tick_one(struct cluster *c, raft_id id, unsigned n)
 {
     struct server *s = cluster_at(c, id);
@@ -823,16 +848,31 @@ void cluster_tick(struct cluster *c, unsigned n)
 /* ---- faults
  * -------------------------------------------------------------------------- */
 
+static void tell_sender(struct cluster *c, raft_id from, raft_id to,
+                        raft_index index, bool ok)
+{
+    struct server *s = cluster_at(c, from);
+
+    if (s->raft != NULL) {
+        raft_snapshot_sent(s->raft, to, index, ok);
+        check_server(c, s);
+    }
+}
+
 void cluster_crash(struct cluster *c, raft_id id, size_t n_survive)
 {
     struct server *s = cluster_at(c, id);
+
+    if (s->is_installing) { /* the old state is still in place */
+        s->is_installing = false;
+        tell_sender(c, s->incoming_from, id, s->incoming.index, false);
+    }
 
     while (n_survive-- > 0 && s->disk.n_writes > 0) {
         disk_finish(c, &s->disk);
     }
     s->disk.n_writes = 0;
     s->n_asked = 0;
-    s->is_installing = false; /* the old state is still in place */
     raft_free_all(s->raft);
     s->raft = NULL;
     /* What was only in memory may be forgotten. */
@@ -860,7 +900,9 @@ void cluster_compact(struct cluster *c, raft_id id, raft_index index)
 {
     struct server *s = cluster_at(c, id);
 
-    if (s->raft != NULL && index > s->disk.prev_index && index <= s->applied) {
+    /* A disk that is to begin anew does that first, and then has less. */
+    if (s->raft != NULL && index > s->disk.prev_index && index <= s->applied &&
+        index >= raft_first_index(s->raft)) {
         raft_compact(s->raft, index);
         disk_compact(&s->disk, index);
         check_server(c, s);
@@ -869,17 +911,6 @@ void cluster_compact(struct cluster *c, raft_id id, raft_index index)
 
 /* ---- snapshots
  * ------------------------------------------------------------------------- */
-
-static void tell_sender(struct cluster *c, raft_id from, raft_id to,
-                        raft_index index, bool ok)
-{
-    struct server *s = cluster_at(c, from);
-
-    if (s->raft != NULL) {
-        raft_snapshot_sent(s->raft, to, index, ok);
-        check_server(c, s);
-    }
-}
 
 void cluster_transfer_fails(struct cluster *c, size_t i)
 {
@@ -919,17 +950,28 @@ void cluster_transfer_arrives(struct cluster *c, size_t i, bool at_once)
     drop_transfer(c, i);
 }
 
+static void replace_state(struct cluster *c, struct server *s)
+{
+    check_snapshot(c, &s->incoming);
+    FAIL_IF(s->incoming.index <= s->applied, "O7: applied falls by a snapshot");
+    copy_snapshot(&s->installed, &s->incoming);
+    s->applied = s->installed.index;
+    c->n_restores++;
+}
+
+void cluster_install_and_crash(struct cluster *c, struct server *s)
+{
+    FAIL_IF(!s->is_installing, "%llu installs nothing", (ull)s->id);
+    replace_state(c, s);
+    cluster_crash(c, s->id, 0);
+}
+
 void cluster_install(struct cluster *c, struct server *s, bool ok)
 {
     FAIL_IF(!s->is_installing, "%llu installs nothing", (ull)s->id);
     s->is_installing = false;
     if (ok) {
-        check_snapshot(c, &s->incoming);
-        FAIL_IF(s->incoming.index <= s->applied, "O7: applied falls by a "
-                                                 "snapshot");
-        copy_snapshot(&s->installed, &s->incoming);
-        s->applied = s->installed.index;
-        c->n_restores++;
+        replace_state(c, s);
     }
     raft_restore_end(s->raft, ok);
     check_server(c, s);

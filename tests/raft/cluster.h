@@ -160,6 +160,8 @@ void cluster_lose(struct cluster *c, size_t i);
 void cluster_settle(struct cluster *c);
 /* Tick all that are up, settling in between. */
 void cluster_tick(struct cluster *c, unsigned n);
+/* Its clock is read: so much has passed. Nothing is settled. */
+void cluster_clock(struct cluster *c, raft_id id, unsigned ticks);
 void cluster_tick_one(struct cluster *c, raft_id id, unsigned n);
 
 /* Power off: what is not synced is lost, but for the n oldest writes. */
@@ -173,6 +175,8 @@ void cluster_compact(struct cluster *c, raft_id id, raft_index index);
 void cluster_transfer_arrives(struct cluster *c, size_t i, bool at_once);
 void cluster_transfer_fails(struct cluster *c, size_t i);
 void cluster_install(struct cluster *c, struct server *s, bool ok);
+/* The same, and the power fails between the state and the log. */
+void cluster_install_and_crash(struct cluster *c, struct server *s);
 /* A snapshot of the state that `from` has now. Release its configuration. */
 struct raft_snapshot cluster_snapshot(struct cluster *c, raft_id from);
 
@@ -182,6 +186,9 @@ enum raft_status cluster_members(struct cluster *c, raft_id id,
 /* As text, into a static buffer: v voter, l learner, and in joint ones + (will
  * vote), - (leaves), d (is demoted): "1 2 3-". */
 const char *cluster_members_text(const struct raft_configuration *k);
+/* False if it is no member. */
+bool cluster_role(const struct raft_configuration *k, raft_id id,
+                  enum raft_server_role *role);
 void cluster_parse_members(struct raft_configuration *k, const char *members);
 
 void cluster_cut(struct cluster *c, raft_id from, raft_id to, bool cut);
