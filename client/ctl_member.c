@@ -281,9 +281,9 @@ const struct ctl_verb ctl_member_verbs[] = {
      run_remove},
     {"member", "update", "ID", "change where a member is called", NULL,
      url_flags, run_update},
-    {"member", "promote", "ID", "make a voter of a learner that caught up", NULL,
+    {"member", "promote", "ID", "make a voter of a caught-up learner", NULL,
      NULL, run_promote},
-    {"member", "replace", "ID [NAME]", "put a new member in the place of another",
+    {"member", "replace", "ID [NAME]", "put a new member in its place",
      "The new one comes as a learner; once it has caught up it becomes a voter\n"
      "and the other goes, in one step. Start it as after 'member add'. This is\n"
      "the way to bring a dead or wiped member back.\n",
