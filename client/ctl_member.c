@@ -271,7 +271,7 @@ static const int add_flags[] = {FLAG_PEER_URLS, FLAG_LEARNER, FLAG_AUTO_PROMOTE,
 static const int url_flags[] = {FLAG_PEER_URLS, 0};
 
 const struct ctl_verb ctl_member_verbs[] = {
-    {"member", "add", "[NAME]", "add a member, and print how to start it",
+    {"member", "add", "[NAME]", "add a member, print how to start it",
      "It counts as a voter once it runs and has caught up, so a wrong address\n"
      "costs nothing. Start it with an empty data directory and the environment\n"
      "that this prints.\n",
@@ -279,11 +279,11 @@ const struct ctl_verb ctl_member_verbs[] = {
     {"member", "remove", "ID", "remove a member for ever",
      "Its id never returns. It learns of it and ends by itself.\n", NULL,
      run_remove},
-    {"member", "update", "ID", "tell where a member is called from now on", NULL,
+    {"member", "update", "ID", "change where a member is called", NULL,
      url_flags, run_update},
-    {"member", "promote", "ID", "make a voter of a learner that caught up", NULL,
+    {"member", "promote", "ID", "make a voter of a learner", NULL,
      NULL, run_promote},
-    {"member", "replace", "ID [NAME]", "put a new member in the place of another",
+    {"member", "replace", "ID [NAME]", "put a new member in its place",
      "The new one comes as a learner; once it has caught up it becomes a voter\n"
      "and the other goes, in one step. Start it as after 'member add'. This is\n"
      "the way to bring a dead or wiped member back.\n",

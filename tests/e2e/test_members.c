@@ -263,7 +263,7 @@ static struct count count(struct cluster *c, size_t via, uint64_t id)
 
             n.voters += !learner;
             n.learners += learner;
-            n.started += rs->members[i]->name[0] != '\0';
+            n.started += rs->members[i]->n_clienturls > 0; /* published */
             n.has = n.has || rs->members[i]->id == id;
         }
     }
@@ -653,6 +653,7 @@ END_TEST
 START_TEST(A15_a_wiped_member_that_founded_again_is_refused)
 {
     struct cluster *c = up(3, 3);
+    uint64_t id = id_of(c, 2);
 
     put(c, 0, "k", "v");
     cluster_settle(c);
@@ -670,7 +671,9 @@ START_TEST(A15_a_wiped_member_that_founded_again_is_refused)
     assert_value(c, 0, "k", "v");
     wipe(c, 2);
     start_founder(c, 2, 3);
+    ck_assert_uint_ne(id_of(c, 2), id);
     wait_voters(c, 0, 3);
+    put(c, 2, "k3", "v3");
     assert_value(c, 2, "k", "v");
     cluster_free(c);
 }
