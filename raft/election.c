@@ -384,6 +384,22 @@ void election_tick(struct raft *r)
     }
 }
 
+void raft_suspect(struct raft *r, raft_id id)
+{
+    unsigned n = r->config.election_ticks;
+
+    ASSERT(!r->ready_pending);
+    if (r->role != RAFT_FOLLOWER || r->leader_id != id || id == 0 ||
+        r->config.no_pre_vote || r->election.elapsed >= n) {
+        return;
+    }
+    /* As if it had been silent for long. All who lost it draw a moment each:
+     * those who come second find that the first one has won. */
+    r->election.elapsed = n;
+    r->election.timeout = n + 1 + (unsigned)rng_below(&r->rng, n / 2 + 1);
+    check_all(r);
+}
+
 /* ---- transfer
  * ------------------------------------------------------------------- */
 

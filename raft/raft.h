@@ -310,6 +310,13 @@ enum raft_status raft_propose(struct raft *r, const void *data, size_t size,
 enum raft_status raft_read(struct raft *r, uint64_t context);
 
 /*
+ * The connection to that member broke. If it is our leader, do not wait out the
+ * whole election timeout: campaign soon, at a random moment within half of one.
+ * No danger to a leader that lives: pre-vote asks the others, who hear it.
+ */
+void raft_suspect(struct raft *r, raft_id id);
+
+/*
  * Hand leadership to a voter (3.10). Proposals get RAFT_BUSY until it is over:
  * the other one leads, or one election timeout passed.
  */

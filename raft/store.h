@@ -39,14 +39,14 @@ struct store_options {
     const char *vfs;     /* SQLite VFS name; NULL: the default */
     uint64_t cluster_id; /* checked when the file exists, written when new */
     uint64_t member_id;
-    bool adopt;          /* an existing file says who we are instead; see
-                            store_member_id() */
-    bool create;         /* make it if missing */
-    uint64_t store_id;   /* random: what a new file gets to be told from all
-                            others; see store_id(). 0: 1 */
-    bool joined;         /* of a new file; see store_joined() */
-    unsigned wal_pages;  /* pre-grown WAL size and checkpoint threshold, in
-                            4 KiB pages; 0: the default */
+    bool adopt;         /* an existing file says who we are instead; see
+                           store_member_id() */
+    bool create;        /* make it if missing */
+    uint64_t store_id;  /* random: what tells a new file from all others; see
+                           store_id(). 0: 1 */
+    bool joined;        /* of a new file; see store_joined() */
+    unsigned wal_pages; /* pre-grown WAL size and checkpoint threshold, in
+                           4 KiB pages; 0: the default */
 };
 
 /*
@@ -83,7 +83,7 @@ struct store_content {
     raft_index first_prev_index; /* last entry cut away; 0: none */
     raft_term first_prev_term;
     struct raft_configuration configuration; /* as of first_prev_index */
-    struct raft_entry *entries;  /* contiguous from first_prev_index + 1 */
+    struct raft_entry *entries; /* contiguous from first_prev_index + 1 */
     size_t n_entries;
 };
 
@@ -106,8 +106,8 @@ struct store_batch {
  * Write n batches, in order, in one transaction, and sync. On STORE_OK all of
  * it survives a power cut. Entries must continue the log without a hole.
  */
-enum store_status store_write(struct store *s, const struct store_batch *batches,
-                              size_t n);
+enum store_status store_write(struct store *s,
+                              const struct store_batch *batches, size_t n);
 
 /*
  * Delete entries up to and including index, keeping what is needed to check

@@ -418,8 +418,8 @@ void node_on_forward_result(struct node *n,
 
     if (p == NULL) {
         node_lease_result(n, item);
-    } else if (item->term != 0 && item->term != p->term) {
-        return; /* of an earlier try, which the present one replaced */
+    } else if (item->term != p->term) {
+        return; /* a late answer: it has been sent again since */
     } else if (item->status ==
                PAWL__PEER__V1__FORWARD_STATUS__FORWARD_NOT_LEADER) {
         put_back(n, p);
@@ -622,6 +622,13 @@ void node_stable(struct node *n, uint64_t batch)
 {
     ASSERT(!n->in_ready);
     raft_stable(n->raft, batch);
+}
+
+void node_link_lost(struct node *n, raft_id id)
+{
+    if (!n->in_ready) { /* else we closed it ourselves */
+        raft_suspect(n->raft, id);
+    }
 }
 
 /* ---- questions
