@@ -66,8 +66,9 @@ static bool begin(struct ctl *ctl, const char *subname, int n, char **arguments,
         return false;
     }
     if (!parse_id(arguments[0], id)) {
-        *code = ctl_usage(ctl, verb, "'%s' is not a member id (in hex, as "
-                                     "'member list' prints it)",
+        *code = ctl_usage(ctl, verb,
+                          "'%s' is not a member id (in hex, as "
+                          "'member list' prints it)",
                           arguments[0]);
         return false;
     }
@@ -271,9 +272,10 @@ static const int add_flags[] = {FLAG_PEER_URLS, FLAG_LEARNER, FLAG_AUTO_PROMOTE,
 static const int url_flags[] = {FLAG_PEER_URLS, 0};
 
 const struct ctl_verb ctl_member_verbs[] = {
-    {"member", "add", "[NAME]", "add a member, and print how to start it",
+    {"member", "add", "[NAME]", "add a member, print how to start it",
      "It counts as a voter once it runs and has caught up, so a wrong address\n"
-     "costs nothing. Start it with an empty data directory and the environment\n"
+     "costs nothing. Start it with an empty data directory and the "
+     "environment\n"
      "that this prints.\n",
      add_flags, run_add},
     {"member", "remove", "ID", "remove a member for ever",
@@ -281,11 +283,13 @@ const struct ctl_verb ctl_member_verbs[] = {
      run_remove},
     {"member", "update", "ID", "change where a member is called", NULL,
      url_flags, run_update},
-    {"member", "promote", "ID", "make a voter of a caught-up learner", NULL,
-     NULL, run_promote},
+    {"member", "promote", "ID", "make a voter of a learner", NULL, NULL,
+     run_promote},
     {"member", "replace", "ID [NAME]", "put a new member in its place",
-     "The new one comes as a learner; once it has caught up it becomes a voter\n"
-     "and the other goes, in one step. Start it as after 'member add'. This is\n"
+     "The new one comes as a learner; once it has caught up it becomes a "
+     "voter\n"
+     "and the other goes, in one step. Start it as after 'member add'. This "
+     "is\n"
      "the way to bring a dead or wiped member back.\n",
      url_flags, run_replace},
     {0},

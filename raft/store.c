@@ -1001,8 +1001,7 @@ static enum store_status create_tables(struct store *s)
     }
     s->last_checksum = s->cut.checksum = chain_origin(s);
     if ((st = put_meta(s)) || (st = put_identity(s)) ||
-        (st = put_cut(s, &s->cut)) ||
-        (st = put_state(s))) {
+        (st = put_cut(s, &s->cut)) || (st = put_state(s))) {
         return st;
     }
     return run(s, SQL_COMMIT, "create the tables");

@@ -39,14 +39,14 @@ struct store_options {
     const char *vfs;     /* SQLite VFS name; NULL: the default */
     uint64_t cluster_id; /* checked when the file exists, written when new */
     uint64_t member_id;
-    bool adopt;          /* an existing file says who we are instead; see
-                            store_member_id() */
-    bool create;         /* make it if missing */
-    uint64_t store_id;   /* random: what a new file gets to be told from all
-                            others; see store_id(). 0: 1 */
-    bool joined;         /* of a new file; see store_joined() */
-    unsigned wal_pages;  /* pre-grown WAL size and checkpoint threshold, in
-                            4 KiB pages; 0: the default */
+    bool adopt;         /* an existing file says who we are instead; see
+                           store_member_id() */
+    bool create;        /* make it if missing */
+    uint64_t store_id;  /* random: what tells a new file from all others; see
+                           store_id(). 0: 1 */
+    bool joined;        /* of a new file; see store_joined() */
+    unsigned wal_pages; /* pre-grown WAL size and checkpoint threshold, in
+                           4 KiB pages; 0: the default */
 };
 
 /*

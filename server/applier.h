@@ -57,9 +57,9 @@ struct member {
     char **client_urls; /* none until published */
     size_t n_client_urls;
     bool is_learner;
-    bool auto_promote;  /* a learner that becomes a voter once caught up */
-    uint64_t replaces;  /* and whom it replaces then; 0: nobody */
-    uint64_t store_id;  /* of its raft.db; 0 until published */
+    bool auto_promote; /* a learner that becomes a voter once caught up */
+    uint64_t replaces; /* and whom it replaces then; 0: nobody */
+    uint64_t store_id; /* of its raft.db; 0 until published */
 };
 
 /* fetch: where old values come from (kv.h); NULL: there are none. */

@@ -72,7 +72,8 @@ static const struct member *owner(const struct members *ms, char *const *urls,
 static Pawl__Command__V1__Member **list_members(const struct members *ms,
                                                 struct arena *arena)
 {
-    Pawl__Command__V1__Member **list = arena_alloc(arena, ms->n * sizeof(*list));
+    Pawl__Command__V1__Member **list =
+        arena_alloc(arena, ms->n * sizeof(*list));
 
     for (size_t i = 0; i < ms->n; i++) {
         list[i] = arena_alloc(arena, sizeof(**list));
@@ -255,8 +256,8 @@ static void on_answered(struct rpc_call *c, enum grpc_code code,
     (void)maybe_processed; /* it is asked again */
     a->round->waiting--;
     if (code != GRPC_OK) {
-        snprintf(a->round->best->error, sizeof(a->round->best->error),
-                 "%s: %s", a->address,
+        snprintf(a->round->best->error, sizeof(a->round->best->error), "%s: %s",
+                 a->address,
                  text != NULL && text[0] != '\0' ? text
                                                  : grpc_code_name((int)code));
     }

@@ -605,8 +605,7 @@ static void check_standing(struct pawld *p)
     }
     /* One that led hands over first; and answers are still on their way. */
     if (p->refused == PEERS_REMOVED ||
-        (p->removed_ms != 0 &&
-         raft_role(node_raft(p->node)) != RAFT_LEADER &&
+        (p->removed_ms != 0 && raft_role(node_raft(p->node)) != RAFT_LEADER &&
          now_ms - p->removed_ms >= 2 * (uint64_t)p->options.election_ms)) {
         p->exit_status = EXIT_REMOVED;
         p->stopping = true;

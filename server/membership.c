@@ -62,8 +62,7 @@ static struct tally count(const struct membership_view *v, bool joining_too,
     for (size_t i = 0; i < v->members->n; i++) {
         const struct member *m = &v->members->list[i];
 
-        if (m->id != except &&
-            (joining_too ? is_to_vote(m) : !m->is_learner)) {
+        if (m->id != except && (joining_too ? is_to_vote(m) : !m->is_learner)) {
             t.voters++;
             t.started += is_started(m);
             t.active += v->active[i];
@@ -208,10 +207,10 @@ static enum status check_promote(const struct membership_view *v,
     if (!v->caught_up[place(v->members, m)]) {
         return ST_LEARNER_NOT_READY;
     }
-    return check_voters_after(v, change->kind ==
-                                         PAWL__COMMAND__V1__MEMBER_CHANGE__KIND__SWAP
-                                     ? m->replaces
-                                     : 0);
+    return check_voters_after(
+        v, change->kind == PAWL__COMMAND__V1__MEMBER_CHANGE__KIND__SWAP
+               ? m->replaces
+               : 0);
 }
 
 static bool is_being_replaced(const struct members *ms, uint64_t id)

@@ -49,7 +49,8 @@ uint64_t membership_digest(const void *data, size_t size);
 bool membership_urls_are_good(char *const *urls, size_t n);
 /*
  * As etcd makes ids: the first bytes of SHA-1 over the sorted URLs, the
- * cluster's token and the time (CLU1). Never 0. time_ns 0: a founder's, without.
+ * cluster's token and the time (CLU1). Never 0. time_ns 0: a founder's,
+ * without.
  */
 uint64_t membership_new_id(char *const *urls, size_t n, const char *token,
                            uint64_t time_ns);

@@ -106,7 +106,7 @@ struct node_proposal {
     uint64_t deadline_ms;
     uint64_t give_up_ms; /* set by the caller, 0: never. Not on its way by
                             then: ST_NO_LEADER, while somebody still listens */
-    bool is_change; /* data is a MemberChange, not a command */
+    bool is_change;      /* data is a MemberChange, not a command */
     const uint8_t *data; /* the encoded command; must live as long as p */
     size_t size;
     void (*done)(struct node_proposal *p, enum status st,

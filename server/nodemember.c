@@ -80,9 +80,8 @@ static enum node_change propose(struct node *n, const member_change *change)
     }
 }
 
-static enum node_change check_and_propose(struct node *n,
-                                          const member_change *change,
-                                          enum status *why)
+static enum node_change
+check_and_propose(struct node *n, const member_change *change, enum status *why)
 {
     const struct members *ms = applier_member_set(n->applier);
     bool *active = mem_alloc(ms->n, sizeof(*active));
@@ -115,8 +114,8 @@ enum node_change node_try_change(struct node *n, const uint8_t *data,
         return NODE_CHANGE_LATER;
     }
     arena_init(&arena);
-    change = pawl__command__v1__member_change__unpack(&arena.allocator, size,
-                                                      data);
+    change =
+        pawl__command__v1__member_change__unpack(&arena.allocator, size, data);
     outcome = change != NULL ? check_and_propose(n, change, why)
                              : NODE_CHANGE_REFUSED;
     arena_release(&arena);
@@ -181,7 +180,8 @@ static void promote(struct node *n, const struct members *ms,
     membership_promotion(ms, m, &change);
     if (check_and_propose(n, &change, &why) == NODE_CHANGE_TAKEN) {
         log_line(LOG_INFO,
-                 "learner %" PRIx64 " has caught up and becomes a voter", m->id);
+                 "learner %" PRIx64 " has caught up and becomes a voter",
+                 m->id);
     }
 }
 

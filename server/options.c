@@ -138,11 +138,10 @@ static enum options_result read_flags(struct options *o, int argc, char **argv)
     int which;
 
     for (size_t i = 0; i < N_FLAGS; i++) {
-        longs[i] =
-            (struct option){flags[i].name,
-                            flags[i].value != NULL ? required_argument
-                                                   : optional_argument,
-                            NULL, (int)i};
+        longs[i] = (struct option){flags[i].name,
+                                   flags[i].value != NULL ? required_argument
+                                                          : optional_argument,
+                                   NULL, (int)i};
     }
     longs[N_FLAGS] = (struct option){"help", no_argument, NULL, 'h'};
     longs[N_FLAGS + 1] = (struct option){"version", no_argument, NULL, 'v'};

@@ -537,8 +537,7 @@ void peers_forward(void *context, raft_id to,
     if (copy->what_case == PAWL__PEER__V1__FORWARD__WHAT_PROPOSE) {
         copy->propose.data = arena_copy(&k->forwards.arena, item->propose.data,
                                         item->propose.len);
-    } else if (copy->what_case ==
-               PAWL__PEER__V1__FORWARD__WHAT_MEMBER_CHANGE) {
+    } else if (copy->what_case == PAWL__PEER__V1__FORWARD__WHAT_MEMBER_CHANGE) {
         copy->member_change.data =
             arena_copy(&k->forwards.arena, item->member_change.data,
                        item->member_change.len);

@@ -170,8 +170,9 @@ static char *rewriting(uint64_t cluster_id, uint64_t member_id, int64_t step)
 {
     return mem_printf(
         "BEGIN IMMEDIATE;"
-        "UPDATE state SET cluster_id = '%016" PRIx64 "', member_id = '%016"
-        PRIx64 "', applied_index = 0, applied_term = 0, revision = revision + "
+        "UPDATE state SET cluster_id = '%016" PRIx64
+        "', member_id = '%016" PRIx64
+        "', applied_index = 0, applied_term = 0, revision = revision + "
         "%" PRId64 ";"
         "INSERT INTO revisions (mod_revision, sub, deleted, create_revision, "
         "version, lease, key, value) "
@@ -198,18 +199,19 @@ static void rewrite(const char *path, uint64_t cluster_id, uint64_t member_id,
         fail(db, "open", path);
     }
     check_copy(db, path);
-    if (ask(db, "SELECT max(revision) FROM state", path) > INT64_MAX / 2 - step) {
+    if (ask(db, "SELECT max(revision) FROM state", path) >
+        INT64_MAX / 2 - step) {
         log_die("restore: the revision of %s is too high for --bump-revision",
                 path);
     }
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK) {
         fail(db, "rewrite", path);
     }
-    log_line(LOG_INFO, "restored %s: revision %" PRId64 ", %" PRId64 " keys",
-             path, ask(db, "SELECT revision FROM state", path),
-             ask(db, "SELECT count(*) FROM " LIVE
-                     " WHERE place = 1 AND NOT deleted",
-                 path));
+    log_line(
+        LOG_INFO, "restored %s: revision %" PRId64 ", %" PRId64 " keys", path,
+        ask(db, "SELECT revision FROM state", path),
+        ask(db, "SELECT count(*) FROM " LIVE " WHERE place = 1 AND NOT deleted",
+            path));
     if (sqlite3_close(db) != SQLITE_OK) {
         fail(db, "close", path);
     }
@@ -289,10 +291,9 @@ int rescue_restore(const struct options *o)
     clock_gettime(CLOCK_REALTIME, &now); /* makes the id new, no more */
     self.peer_urls =
         url_list(o->initial_advertise_peer_urls, &self.n_peer_urls);
-    self.id = membership_new_id(self.peer_urls, self.n_peer_urls,
-                                o->initial_cluster_token,
-                                (uint64_t)now.tv_sec * 1000000000u +
-                                    (uint64_t)now.tv_nsec);
+    self.id = membership_new_id(
+        self.peer_urls, self.n_peer_urls, o->initial_cluster_token,
+        (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
     copy_database(o->restore_from, state_path);
     learn_ids(state_path, &old_cluster, &old_member);
     open_and_close(state_path, old_cluster, old_member);

@@ -60,8 +60,7 @@ static Etcdserverpb__Member *one_member(const struct service *s, uint64_t id,
 #define FILL_ANSWER(rs, s, c)                                                  \
     do {                                                                       \
         (rs)->header = service_header((s), (c), 0);                            \
-        (rs)->members =                                                        \
-            all_members((s), rpc_call_arena(c), &(rs)->n_members);             \
+        (rs)->members = all_members((s), rpc_call_arena(c), &(rs)->n_members); \
     } while (0)
 
 /* ---- List ------------------------------------------------------------------
@@ -129,8 +128,7 @@ static void reply_add(struct write_call *w, const struct applied *result)
 
     (void)result; /* the members tell */
     FILL_ANSWER(&rs, w->service, w->call);
-    rs.member =
-        one_member(w->service, w->new_member, rpc_call_arena(w->call));
+    rs.member = one_member(w->service, w->new_member, rpc_call_arena(w->call));
     rpc_call_reply(w->call, &rs.base);
 }
 
@@ -181,7 +179,8 @@ static void reply_update(struct write_call *w, const struct applied *result)
     rpc_call_reply(w->call, &rs.base);
 }
 
-/* etcd does not look at the URLs here (CLU6), and loses the member with them. */
+/* etcd does not look at the URLs here (CLU6), and loses the member with them.
+ */
 static void on_update(struct rpc_call *c, const ProtobufCMessage *m)
 {
     const Etcdserverpb__MemberUpdateRequest *rq =
@@ -235,8 +234,7 @@ static void reply_new(struct write_call *w, const struct applied *result)
 
     (void)result; /* the members tell */
     FILL_ANSWER(&rs, w->service, w->call);
-    rs.member =
-        one_member(w->service, w->new_member, rpc_call_arena(w->call));
+    rs.member = one_member(w->service, w->new_member, rpc_call_arena(w->call));
     rpc_call_reply(w->call, &rs.base);
 }
 
