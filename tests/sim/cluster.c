@@ -101,6 +101,18 @@ void cluster_name_request(struct cluster *c, uint64_t incarnation,
         (struct request_key){incarnation, request, attempt};
 }
 
+/* The member is struck soon after: what it said must hold all the same. */
+static void hunt_soon(struct cluster *c, const struct process *p)
+{
+    struct event e = {
+        .kind = EVENT_HUNT, .target = (unsigned)p->id - 1, .life = p->life};
+
+    e.at_us = cluster_now(c) + cluster_between(c, 0,
+                                               2 * c->options.net.delay_max_us +
+                                                   c->options.disk_max_us);
+    events_put(&c->events, e);
+}
+
 void cluster_answer(struct cluster *c, struct process *p, uint64_t attempt,
                     const struct op_answer *answer)
 {
@@ -116,6 +128,10 @@ void cluster_answer(struct cluster *c, struct process *p, uint64_t attempt,
                         ", which entry %" PRIu64 " is",
                         p->id, op_name(op->kind), a->op, a->committed);
         }
+    }
+    if (!answer->not_applied && !answer->unknown &&
+        cluster_chance(c, c->options.hunt_answers)) {
+        hunt_soon(c, p);
     }
     if (c->is_calm || !cluster_chance(c, c->net.quality.loss / 4)) {
         cluster_put(c, EVENT_ANSWER, op->client, cluster_between(c, 10, 2000),
@@ -351,16 +367,9 @@ static struct process *draw_process(struct cluster *c)
 
 void cluster_elected(struct cluster *c, const struct process *p)
 {
-    struct event e = {
-        .kind = EVENT_HUNT, .target = (unsigned)p->id - 1, .life = p->life};
-
     c->figures.elections++;
     if (cluster_between(c, 0, 99) < c->options.hunt_percent) {
-        e.at_us =
-            cluster_now(c) +
-            cluster_between(
-                c, 0, 2 * c->options.net.delay_max_us + c->options.disk_max_us);
-        events_put(&c->events, e);
+        hunt_soon(c, p);
     }
 }
 

@@ -111,10 +111,11 @@ void options_draw_cluster(struct options *o, uint64_t seed)
     o->clocks = weight(&g);
     o->breaks = weight(&g);
     o->start_crash = rng_below(&g, 2) ? 0 : (uint32_t)between(&g, 1, 400000);
+    o->hunt_answers = rng_below(&g, 2) ? 0 : (uint32_t)between(&g, 1, 30000);
     o->stream_break = rng_below(&g, 2) ? 0 : (uint32_t)between(&g, 1, 50000);
     o->request_timeout_ms = (unsigned)between(&g, 500, 7000);
     o->log_keep_entries =
-        rng_below(&g, 4) ? between(&g, 1, 100) : between(&g, 1000, 5000);
+        rng_below(&g, 4) ? between(&g, 0, rng_below(&g, 2) ? 5 : 100) : 5000;
     o->ttl_max_s = (int64_t)between(&g, 1, 5);
     o->n_keys = (unsigned)between(&g, 1, 8);
     o->n_locks = (unsigned)between(&g, 1, 3);

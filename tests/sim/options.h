@@ -37,6 +37,8 @@ struct options {
     /* Of whole nodes only: */
     unsigned stops, suspends, clocks, breaks;
     uint32_t start_crash;  /* chance in a million starts that it dies in them */
+    uint32_t hunt_answers; /* chance in a million answers that the member that
+                              gave it is struck soon after */
     uint32_t stream_break; /* chance in a million forwarded items */
     unsigned request_timeout_ms;
     size_t log_keep_entries;
