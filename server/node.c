@@ -540,6 +540,9 @@ static void maybe_compact(struct node *n, raft_index persisted)
         return;
     }
     to -= keep;
+    if (n->env.snapshots == NULL && raft_all_match_index(n->raft) < to) {
+        to = raft_all_match_index(n->raft); /* nobody could be helped behind */
+    }
     if (n->log_hold != 0 && n->log_hold < to) {
         to = to - n->log_hold > hold ? to - hold : n->log_hold;
     }

@@ -619,7 +619,12 @@ START_TEST(a_state_db_of_version_1_is_brought_to_version_2)
     struct statedb_log_start start;
 
     statedb_close(db);
-    run_sql(source_path, "DROP TABLE raft; PRAGMA user_version = 1");
+    run_sql(source_path,
+            "DROP TABLE raft; DROP TABLE removed_members;"
+            "ALTER TABLE members DROP COLUMN auto_promote;"
+            "ALTER TABLE members DROP COLUMN replaces;"
+            "ALTER TABLE members DROP COLUMN store_id;"
+            "PRAGMA user_version = 1");
     db = open_db(source_path, SENDER);
     ck_assert_int_eq(statedb_get_log_start(db, &start), STATEDB_OK);
     ck_assert_uint_eq(start.configuration.size, 0);
