@@ -890,6 +890,130 @@ START_TEST(A17_stuck_disk_starts_no_election)
 }
 END_TEST
 
+/* ---- snapshots
+ * --------------------------------------------------------------------- */
+
+/* The state of a member, as a snapshot would bring it. */
+static struct applier *state_of(const struct world *w, raft_id at)
+{
+    struct raft *r = node_raft(w->sides[at - 1].node);
+    struct applier *a = applier_new(NULL, NULL);
+    struct arena arena;
+    struct applied out;
+
+    arena_init(&arena);
+    for (raft_index i = 1; i <= raft_last_applied(r); i++) {
+        applier_apply(a, raft_entry_at(r, i), &arena, &out);
+    }
+    arena_release(&arena);
+    return a;
+}
+
+static void install(struct world *w, raft_id from, raft_id to)
+{
+    struct raft *r = node_raft(w->sides[from - 1].node);
+    struct node *n = w->sides[to - 1].node;
+    struct applier *loaded = state_of(w, from);
+    struct raft_snapshot s = {.index = applier_index(loaded),
+                              .term = applier_term(loaded)};
+
+    s.configuration = *raft_configuration_at(r, s.index);
+    ck_assert_int_eq(node_restore_begin(n, &s), RAFT_OK);
+    node_restore_end(n, true, loaded);
+    ck_assert_uint_eq(applier_index(w->sides[to - 1].applier), s.index);
+    applier_free(loaded);
+}
+
+static int everything_changed;
+
+static void note_everything(void *context, const struct kv_change *changes,
+                            size_t n)
+{
+    (void)context;
+    (void)changes;
+    everything_changed += n == 0;
+}
+
+/*
+ * A member's write is applied by the others and comes back to it in a snapshot.
+ * Then an entry of a newer term proves nothing: proposed again it would be
+ * applied twice.
+ */
+START_TEST(D10_a_write_that_came_back_in_a_snapshot_is_not_repeated)
+{
+    struct world *w = world_new();
+    raft_id leader, asker, other;
+    struct write put;
+    struct read read;
+
+    elect(w);
+    leader = leader_of(w, 1);
+    asker = follower_of(leader);
+    other = other_follower_of(leader);
+    everything_changed = 0;
+    node_listen(w->sides[asker - 1].node, note_everything, NULL);
+    w->cut[leader][asker] = w->cut[other][asker] = true;
+    start_put(w, asker, &put, "k", "v");
+    settle(w);
+    ck_assert_int_eq(version_of(w, leader, "k"), 1);
+    ck_assert_int_eq(put.done, 0);
+    install(w, leader, asker);
+    ck_assert_int_eq(version_of(w, asker, "k"), 1);
+    ck_assert_int_eq(everything_changed, 1);
+    isolate(w, leader, true); /* a newer term, at the asker as well */
+    w->cut[other][asker] = false;
+    pass_ms(w, 5000);
+    ck_assert_uint_ne(leader_of(w, asker), 0);
+    start_read(w, asker, &read);
+    pass_ms(w, 5000);
+    ck_assert_int_eq(read.st, ST_OK);
+    ck_assert_int_eq(version_of(w, asker, "k"), 1);
+    ck_assert_int_eq(version_of(w, other, "k"), 1);
+    ck_assert_int_eq(put.done, 1);
+    ck_assert_int_eq(put.st, ST_TIMEOUT);
+    arena_release(&put.arena);
+    node_listen(w->sides[asker - 1].node, NULL, NULL);
+    world_free(w);
+}
+END_TEST
+
+/* Nothing is given to state.db while another one is put in its place, and
+ * nothing is applied (A11); if that fails all goes on as before. */
+START_TEST(D6_nothing_is_applied_while_a_snapshot_is_installed)
+{
+    struct world *w = world_new();
+    raft_id leader, behind;
+    struct raft_snapshot s;
+    struct write put;
+    struct node *n;
+
+    elect(w);
+    leader = leader_of(w, 1);
+    behind = follower_of(leader);
+    n = w->sides[behind - 1].node;
+    isolate(w, behind, true);
+    start_put(w, leader, &put, "k", "v");
+    settle(w);
+    s = (struct raft_snapshot){
+        .index = applier_index(w->sides[leader - 1].applier),
+        .term = applier_term(w->sides[leader - 1].applier)};
+    s.configuration =
+        *raft_configuration_at(node_raft(w->sides[leader - 1].node), s.index);
+    ck_assert_int_eq(node_restore_begin(n, &s), RAFT_OK);
+    isolate(w, behind, false);
+    w->sides[behind - 1].persisted = 0;
+    pass_ms(w, 3000);
+    ck_assert_int_eq(version_of(w, behind, "k"), 0);
+    node_flush_state(n);
+    ck_assert_uint_eq(w->sides[behind - 1].persisted, 0);
+    node_restore_end(n, false, NULL);
+    pass_ms(w, 1000);
+    ck_assert_int_eq(version_of(w, behind, "k"), 1);
+    arena_release(&put.arena);
+    world_free(w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("node");
@@ -912,6 +1036,9 @@ int main(void)
     tcase_add_test(tc, I1_deposed_leader_cannot_end_or_renew_a_lease);
     tcase_add_test(tc, I4_leases_get_a_new_ttl_after_an_election);
     tcase_add_test(tc, A17_stuck_disk_starts_no_election);
+    tcase_add_test(tc,
+                   D10_a_write_that_came_back_in_a_snapshot_is_not_repeated);
+    tcase_add_test(tc, D6_nothing_is_applied_while_a_snapshot_is_installed);
     suite_add_tcase(s, tc);
     return suite_main(s);
 }
