@@ -104,9 +104,23 @@ static void check_role(const struct raft *r)
     }
 }
 
+static void check_lease(const struct raft *r)
+{
+    const struct lease *l = &r->lease;
+
+    ASSERT(r->role == RAFT_LEADER || (!l->is_held && !l->defers));
+    ASSERT(!l->is_held || r->commit_index >= r->term_first_index);
+    ASSERT(!l->is_held || l->defers);
+    ASSERT(l->n <= r->config.lease_ticks);
+    /* Without this an older leader's reads could be stale. */
+    ASSERT(r->role != RAFT_LEADER || lease_may_commit(r) ||
+           r->commit_index < r->term_first_index);
+}
+
 static void check_reads(const struct raft *r)
 {
     ASSERT(r->reads.n_begun <= r->reads.asked.n);
+    ASSERT(r->reads.n_timed <= r->reads.asked.n);
     ASSERT(r->role == RAFT_LEADER || r->reads.asked.n == 0);
     ASSERT(r->reads.forwarded.n == 0 ||
            (r->role == RAFT_FOLLOWER && r->leader_id != 0));
@@ -116,7 +130,7 @@ static void check_reads(const struct raft *r)
 static void check_scans(const struct raft *r)
 {
     raft_index last = log_last_index(&r->log);
-    size_t uncommitted = 0;
+    size_t uncommitted = 0, n_configs = 1; /* the one where it begins */
 
     for (raft_index i = log_first_index(&r->log); i <= last; i++) {
         const struct raft_entry *e = log_at(&r->log, i);
@@ -127,7 +141,9 @@ static void check_scans(const struct raft *r)
             i > r->term_first_index && e->type == RAFT_ENTRY_COMMAND) {
             uncommitted += e->size;
         }
+        n_configs += e->type == RAFT_ENTRY_CONFIG;
     }
+    ASSERT(n_configs == r->configs.n); /* in step with the log: C3, C4 */
     ASSERT(uncommitted == r->uncommitted_bytes);
     for (size_t i = 0; i < r->n_progress; i++) {
         const struct progress *p = &r->progress[i];
@@ -149,6 +165,7 @@ void check_all(struct raft *r)
     check_configs(r);
     check_role(r);
     check_reads(r);
+    check_lease(r);
 #ifdef PAWL_SLOW_ASSERTS
     check_scans(r);
 #endif

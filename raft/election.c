@@ -425,6 +425,11 @@ enum raft_status raft_transfer(struct raft *r, raft_id to)
     return RAFT_OK;
 }
 
+bool election_is_handing_over(const struct raft *r)
+{
+    return r->election.transferee != 0 || r->election.resigns;
+}
+
 void election_resign(struct raft *r)
 {
     const struct progress *p = replication_furthest(r);

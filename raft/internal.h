@@ -7,6 +7,7 @@
  *     membership.c   changes of the configuration
  *     snapshot.c     who needs one, the log that begins anew behind one
  *     read.c         read index
+ *     lease.c        reads from a lease
  *     config.c       members and quorums (pure)
  *     progress.c     one follower as its leader sees it (pure)
  *     log.c          entries in memory and what of them is on disk (pure)
@@ -291,10 +292,28 @@ struct reads {
     uint64_t round;          /* newest begun; rises over all terms */
     struct read_queue asked; /* leader: [0, n_begun) have a round */
     size_t n_begun;
+    size_t n_timed; /* [0, n_timed) came in before the clock was read */
     struct read_queue forwarded; /* asked of leader_id */
     struct raft_read_result *results;
     size_t n_results;
     size_t results_capacity;
+};
+
+/* When the leader appended those entries. */
+struct lease_mark {
+    uint64_t tick;
+    raft_index first_index, last_index;
+};
+
+struct lease {
+    bool defers;              /* the clock was read since the election: */
+    uint64_t defers_from;     /* then */
+    struct lease_mark *marks; /* ring of lease_ticks: not committed */
+    size_t head;
+    size_t n;
+    uint64_t appended_at; /* tick of the newest entry */
+    bool is_held;         /* one of ours is committed, appended then: */
+    uint64_t held_since;  /* tick of the newest committed one */
 };
 
 /* A server that the newest configuration has dropped. It is replicated to for
@@ -359,6 +378,7 @@ struct raft {
     raft_index leader_all_match; /* follower: what the leader last said */
     raft_index leader_match;     /* agreed with this term's leader up to here */
     struct reads reads;
+    struct lease lease;
 
     struct outbox outbox;
     bool ready_pending; /* between raft_ready() and raft_advance() */
@@ -393,6 +413,8 @@ void raft_drop_vote_requests(struct raft *r);
 /* Room for one more message in this raft_ready(); zeroed but for from, term. */
 struct raft_message *raft_out(struct raft *r, enum raft_message_type type,
                               raft_id to);
+/* A leader's entry that does nothing (6.4). */
+void raft_append_noop(struct raft *r);
 /* Append to our log, keeping the configuration in step. */
 void raft_append(struct raft *r, const struct raft_entry *e);
 
@@ -408,6 +430,8 @@ void election_request_vote(struct raft *r, const struct raft_message *m);
 void election_response(struct raft *r, const struct raft_message *m);
 void election_timeout_now(struct raft *r, const struct raft_message *m);
 void election_transfer_caught_up(struct raft *r, const struct progress *p);
+/* Nothing is appended meanwhile. */
+bool election_is_handing_over(const struct raft *r);
 /* Hand leadership to the voter that is furthest, or step down one election
  * timeout later. */
 void election_resign(struct raft *r);
@@ -432,6 +456,8 @@ bool replication_quorum_is_heard(const struct raft *r);
 bool replication_is_recent(const struct raft *r, const struct progress *p);
 /* The voter, not we, that stays one, is heard and holds most. NULL: none. */
 const struct progress *replication_furthest(const struct raft *r);
+/* A leader: what a quorum holds is committed, if we may say so. */
+void replication_commit(struct raft *r);
 /* The only one that moves commit_index: never back. */
 void replication_commit_to(struct raft *r, raft_index index);
 
@@ -458,10 +484,21 @@ void read_ask(struct raft *r, raft_id asker, uint64_t context);
 void read_forward(struct raft *r, uint64_t context);
 void read_begin_round(struct raft *r);
 void read_confirm(struct raft *r);
+void read_clock(struct raft *r);
 void read_tick(struct raft *r);
 void read_lose_leader(struct raft *r);
 void read_index_request(struct raft *r, const struct raft_message *m);
 void read_index_response(struct raft *r, const struct raft_message *m);
+
+/* lease.c */
+void lease_begin(struct raft *r);
+void lease_end(struct raft *r);
+void lease_clock(struct raft *r);
+void lease_appended(struct raft *r, raft_index index);
+void lease_committed(struct raft *r);
+bool lease_may_commit(const struct raft *r);
+bool lease_is_valid(const struct raft *r);
+bool lease_is_half_over(const struct raft *r);
 
 /* check.c */
 void check_all(struct raft *r);

@@ -55,8 +55,7 @@ enum raft_status raft_propose_configuration(
     if (change_is_pending(r)) {
         return RAFT_CHANGE_PENDING;
     }
-    if (!raft_is_settled_leader(r) || r->election.transferee != 0 ||
-        r->election.resigns) {
+    if (!raft_is_settled_leader(r) || election_is_handing_over(r)) {
         return RAFT_BUSY;
     }
     if (config_is_equal(target, raft_members(r))) {
@@ -114,8 +113,8 @@ void membership_proceed(struct raft *r)
     send_off(r);
     is_committed = raft_is_settled_leader(r) &&
                    config_history_newest_index(&r->configs) <= r->commit_index;
-    if (!is_committed || r->election.transferee != 0 || r->election.resigns) {
-        return; /* nothing is appended while leadership changes hands */
+    if (!is_committed || election_is_handing_over(r)) {
+        return;
     }
     if (raft_configuration_is_joint(raft_members(r))) {
         leave_joint(r);

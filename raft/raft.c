@@ -45,6 +45,7 @@ void raft_config_defaults(struct raft_config *c)
         .inflight_messages_max = 256,
         .inflight_bytes_max = (size_t)16 << 20,
         .uncommitted_bytes_max = (size_t)64 << 20,
+        .lease_drift_permille = 100,
     };
 }
 
@@ -137,6 +138,9 @@ void raft_append(struct raft *r, const struct raft_entry *e)
     bool ok;
 
     log_append(&r->log, e);
+    if (r->role == RAFT_LEADER) {
+        lease_appended(r, e->index);
+    }
     if (e->type != RAFT_ENTRY_CONFIG) {
         return;
     }
@@ -145,6 +149,17 @@ void raft_append(struct raft *r, const struct raft_entry *e)
     ASSERT(ok); /* replication_append_is_sane() has tried it */
     config_history_push(&r->configs, e->index, &c);
     replication_configure(r);
+}
+
+void raft_append_noop(struct raft *r)
+{
+    struct raft_entry noop = {
+        .index = log_last_index(&r->log) + 1,
+        .term = r->current_term,
+        .type = RAFT_ENTRY_NOOP,
+    };
+
+    raft_append(r, &noop);
 }
 
 void raft_compact(struct raft *r, raft_index index)
@@ -438,6 +453,11 @@ void raft_clock(struct raft *r, unsigned ticks)
         read_tick(r);
         election_tick(r);
     }
+    read_clock(r);
+    lease_clock(r);
+    if (r->role == RAFT_LEADER && r->config.lease_ticks > 0) {
+        replication_commit(r); /* it may have been deferred until now */
+    }
     check_all(r);
 }
 
@@ -647,7 +667,7 @@ enum raft_status raft_propose(struct raft *r, const void *data, size_t size,
         return RAFT_NOT_LEADER;
     }
     /* One that is larger than the limit by itself gets its turn alone. */
-    if (r->election.transferee != 0 || r->election.resigns ||
+    if (election_is_handing_over(r) ||
         (r->uncommitted_bytes > 0 &&
          (size > r->config.uncommitted_bytes_max ||
           r->uncommitted_bytes > r->config.uncommitted_bytes_max - size))) {

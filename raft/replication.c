@@ -68,22 +68,17 @@ void replication_configure(struct raft *r)
  */
 void replication_begin(struct raft *r)
 {
-    struct raft_entry noop = {
-        .index = log_last_index(&r->log) + 1,
-        .term = r->current_term,
-        .type = RAFT_ENTRY_NOOP,
-    };
-
     ASSERT(r->n_progress == 0);
     replication_configure(r);
-    r->term_first_index = noop.index;
+    lease_begin(r);
+    r->term_first_index = log_last_index(&r->log) + 1;
     r->uncommitted_bytes = 0;
     r->commit_then = r->commit_sample = r->commit_index;
     r->sampled_at = r->now;
     r->heartbeat_elapsed = 0;
     r->heartbeat_due = false;
     r->round_due = false;
-    raft_append(r, &noop);
+    raft_append_noop(r);
     replication_stable(r);
 }
 
@@ -94,6 +89,7 @@ void replication_end(struct raft *r)
     r->progress = NULL;
     r->n_progress = 0;
     membership_forget(r);
+    lease_end(r);
     r->uncommitted_bytes = 0;
 }
 
@@ -165,6 +161,9 @@ void replication_commit_to(struct raft *r, raft_index index)
         }
     }
     r->commit_index = index;
+    if (r->role == RAFT_LEADER) {
+        lease_committed(r);
+    }
     membership_note(r);
 }
 
@@ -176,12 +175,15 @@ void replication_commit_to(struct raft *r, raft_index index)
  * majority and still be overwritten by a leader that never saw it (3.6.2,
  * figure 3.7; B1). Committing one of ours commits all before it.
  */
-static void commit_by_counting(struct raft *r)
+void replication_commit(struct raft *r)
 {
     uint64_t *values = r->scratch, *spare = r->scratch + r->n_progress;
     raft_index match;
 
     ASSERT(r->role == RAFT_LEADER);
+    if (!lease_may_commit(r)) {
+        return; /* an older leader may still serve reads */
+    }
     for (size_t i = 0; i < r->n_progress; i++) {
         values[i] = r->progress[i].match_index;
     }
@@ -200,7 +202,7 @@ void replication_stable(struct raft *r)
     if (self != NULL) {
         self->match_index = r->log.stable_index;
         self->next_index = self->match_index + 1;
-        commit_by_counting(r);
+        replication_commit(r);
     }
 }
 
@@ -354,7 +356,7 @@ void replication_append_response(struct raft *r, const struct raft_message *m)
         return;
     }
     if (progress_matched(p, m->log_index)) {
-        commit_by_counting(r);
+        replication_commit(r);
         election_transfer_caught_up(r, p);
     }
     if (p->state == RAFT_PROGRESS_SNAPSHOT && is_within_reach(r, p)) {

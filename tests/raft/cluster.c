@@ -811,6 +811,16 @@ void cluster_settle(struct cluster *c)
     }
 }
 
+void cluster_clock(struct cluster *c, raft_id id, unsigned ticks)
+{
+    struct server *s = cluster_at(c, id);
+
+    if (s->raft != NULL) {
+        raft_clock(s->raft, ticks);
+        check_server(c, s);
+    }
+}
+
 void cluster_tick_one(struct cluster *c, raft_id id, unsigned n)
 {
     struct server *s = cluster_at(c, id);

@@ -160,6 +160,8 @@ void cluster_lose(struct cluster *c, size_t i);
 void cluster_settle(struct cluster *c);
 /* Tick all that are up, settling in between. */
 void cluster_tick(struct cluster *c, unsigned n);
+/* Its clock is read: so much has passed. Nothing is settled. */
+void cluster_clock(struct cluster *c, raft_id id, unsigned ticks);
 void cluster_tick_one(struct cluster *c, raft_id id, unsigned n);
 
 /* Power off: what is not synced is lost, but for the n oldest writes. */

@@ -156,6 +156,98 @@ START_TEST(quorum_value_is_what_most_have)
 }
 END_TEST
 
+/* {1, 2, 3} becomes {1, 4, 5, 6l, 2l}: 6 learns, 2 and 3 count in the old half
+ * only, 4 and 5 in the new one. */
+static struct raft_server joint_servers[] = {
+    {1, RAFT_VOTER},         {2, RAFT_VOTER_DEMOTING}, {3, RAFT_VOTER_LEAVING},
+    {4, RAFT_VOTER_JOINING}, {5, RAFT_VOTER_JOINING},  {6, RAFT_LEARNER},
+};
+static struct raft_configuration joint = {.servers = joint_servers,
+                                          .n_servers = 6};
+
+static const struct {
+    uint64_t values[6], quorum;
+    const char *why;
+} joint_quorums[] = {
+    {{9, 9, 9, 0, 0, 9}, 0, "the old majority alone"},
+    {{9, 0, 0, 9, 9, 9}, 0, "the new majority alone"},
+    {{0, 9, 9, 9, 9, 0}, 9, "both, without the one in both"},
+    {{9, 9, 0, 9, 0, 0}, 9, "three are enough"},
+    {{9, 5, 0, 3, 0, 0}, 3, "the lower of both"},
+    {{9, 3, 0, 5, 0, 0}, 3, "the other way round"},
+};
+
+START_TEST(C6_joint_quorum_is_one_of_each)
+{
+    uint64_t scratch[6];
+    uint8_t marks[6];
+
+    ck_assert(raft_configuration_is_joint(&joint));
+    ck_assert_msg(config_quorum_value(&joint, joint_quorums[_i].values,
+                                      scratch) == joint_quorums[_i].quorum,
+                  "%s", joint_quorums[_i].why);
+    for (size_t i = 0; i < 6; i++) {
+        marks[i] = joint_quorums[_i].values[i] > 0;
+    }
+    ck_assert_msg(config_is_quorum(&joint, marks) ==
+                      (joint_quorums[_i].quorum > 0),
+                  "%s", joint_quorums[_i].why);
+}
+END_TEST
+
+START_TEST(C6_joint_configuration_survives_its_encoding_and_is_left)
+{
+    struct raft_configuration d, next;
+    size_t size;
+    uint8_t *data = raft_configuration_encode(&joint, &size);
+
+    ck_assert(raft_configuration_decode(&d, data, size));
+    ck_assert(config_is_equal(&d, &joint));
+    config_leave_joint(&next, &d);
+    ck_assert_uint_eq(next.n_servers, 5);
+    ck_assert_int_eq(next.servers[1].role, RAFT_LEARNER);
+    ck_assert_uint_eq(next.servers[2].id, 4);
+    ck_assert_int_eq(next.servers[2].role, RAFT_VOTER);
+    ck_assert(!raft_configuration_is_joint(&next));
+    raft_configuration_release(&next);
+    raft_configuration_release(&d);
+    raft_free(data);
+}
+END_TEST
+
+START_TEST(C6_who_votes_now_and_who_stays)
+{
+    ck_assert(config_is_voter(&joint, 2));
+    ck_assert(!config_stays_voter(&joint, 2));
+    ck_assert(config_is_voter(&joint, 3));
+    ck_assert(!config_stays_voter(&joint, 3));
+    ck_assert(config_is_voter(&joint, 4));
+    ck_assert(config_stays_voter(&joint, 4));
+    ck_assert(!config_is_voter(&joint, 6));
+    ck_assert(!config_is_sole_voter(&joint, 1));
+}
+END_TEST
+
+START_TEST(equal_is_members_roles_and_extra)
+{
+    struct raft_configuration a = of(3), b = of(3);
+    uint8_t one[] = {1}, two[] = {2};
+
+    ck_assert(config_is_equal(&a, &b));
+    b.n_servers = 2;
+    ck_assert(!config_is_equal(&a, &b));
+    b.n_servers = 3;
+    a.extra = one;
+    a.extra_size = 1;
+    ck_assert(!config_is_equal(&a, &b));
+    b.extra = two;
+    b.extra_size = 1;
+    ck_assert(!config_is_equal(&a, &b));
+    b.extra = one;
+    ck_assert(config_is_equal(&a, &b));
+}
+END_TEST
+
 static void push(struct config_history *h, raft_index index, size_t n)
 {
     struct raft_configuration c = of(n), copy;
@@ -197,6 +289,42 @@ START_TEST(compaction_keeps_the_one_that_holds_there)
 }
 END_TEST
 
+START_TEST(C4_as_of_an_index_is_the_last_before_it)
+{
+    struct config_history h;
+
+    config_history_init(&h, 0, NULL);
+    push(&h, 1, 3);
+    push(&h, 5, 4);
+    ck_assert_uint_eq(config_history_at(&h, 0)->n_servers, 0);
+    ck_assert_uint_eq(config_history_at(&h, 1)->n_servers, 3);
+    ck_assert_uint_eq(config_history_at(&h, 4)->n_servers, 3);
+    ck_assert_uint_eq(config_history_at(&h, 5)->n_servers, 4);
+    ck_assert_uint_eq(config_history_index_at(&h, 99), 5);
+    config_history_release(&h);
+}
+END_TEST
+
+START_TEST(C4_restore_keeps_those_of_the_tail)
+{
+    struct raft_configuration two = of(2);
+    struct config_history h;
+
+    config_history_init(&h, 0, NULL);
+    push(&h, 1, 3);
+    push(&h, 5, 4);
+    push(&h, 9, 5);
+    config_history_restore(&h, 7, &two, true);
+    ck_assert_uint_eq(h.n, 2);
+    ck_assert_uint_eq(config_history_at(&h, 8)->n_servers, 2);
+    ck_assert_uint_eq(config_history_newest(&h)->n_servers, 5);
+    config_history_restore(&h, 8, &two, false);
+    ck_assert_uint_eq(h.n, 1);
+    ck_assert_uint_eq(config_history_newest_index(&h), 8);
+    config_history_release(&h);
+}
+END_TEST
+
 START_TEST(within_looks_between)
 {
     struct config_history h;
@@ -227,6 +355,13 @@ int main(void)
                         sizeof(quorums) / sizeof(quorums[0]));
     tcase_add_test(t, B14_C3_truncation_brings_the_older_one_back);
     tcase_add_test(t, compaction_keeps_the_one_that_holds_there);
+    tcase_add_loop_test(t, C6_joint_quorum_is_one_of_each, 0,
+                        sizeof(joint_quorums) / sizeof(joint_quorums[0]));
+    tcase_add_test(t, C6_joint_configuration_survives_its_encoding_and_is_left);
+    tcase_add_test(t, C6_who_votes_now_and_who_stays);
+    tcase_add_test(t, equal_is_members_roles_and_extra);
+    tcase_add_test(t, C4_as_of_an_index_is_the_last_before_it);
+    tcase_add_test(t, C4_restore_keeps_those_of_the_tail);
     tcase_add_test(t, within_looks_between);
     suite_add_tcase(suite, t);
     return suite_run(suite);

@@ -262,6 +262,112 @@ START_TEST(data_of_a_batch_outlives_a_cut)
 }
 END_TEST
 
+/* ---- beginning anew
+ * ----------------------------------------------------------
+ */
+
+START_TEST(restore_keeps_what_follows_a_shared_entry)
+{
+    fill("11223");
+    (void)log_stable(&l, hand_out().batch);
+    ck_assert(log_restore(&l, 3, 2));
+    ck_assert_uint_eq(log_first_index(&l), 4);
+    ck_assert_uint_eq(log_last_index(&l), 5);
+    ck_assert_uint_eq(log_term(&l, 3), 2);
+    ck_assert_uint_eq(hand_out().n_entries, 2);
+}
+END_TEST
+
+static const struct {
+    raft_index index;
+    raft_term term;
+    const char *why;
+} drops[] = {
+    {3, 3, "another entry there"},
+    {6, 3, "behind the last"},
+    {5, 4, "another last"},
+};
+
+START_TEST(restore_drops_all_that_is_not_known_to_follow)
+{
+    fill("11223");
+    (void)log_stable(&l, hand_out().batch);
+    ck_assert_msg(!log_restore(&l, drops[_i].index, drops[_i].term), "%s",
+                  drops[_i].why);
+    ck_assert_uint_eq(log_last_index(&l), drops[_i].index);
+    ck_assert_uint_eq(log_last_term(&l), drops[_i].term);
+    append(drops[_i].index + 1, 5, "next");
+    ck_assert_uint_eq(hand_out().entries[0].index, drops[_i].index + 1);
+}
+END_TEST
+
+START_TEST(D9_nothing_is_stable_before_the_restore_is)
+{
+    uint64_t old, anew;
+
+    fill("112");
+    old = hand_out().batch;
+    ck_assert(log_restore(&l, 2, 1));
+    ck_assert(log_is_restoring(&l));
+    ck_assert(log_has_work(&l));
+    ck_assert_uint_eq(log_batch_of(&l, 1), old + 1);
+    ck_assert_uint_eq(log_batch_of(&l, 2), old + 1);
+    ck_assert_uint_eq(log_batch_of(&l, 3), old + 1);
+    anew = hand_out().batch;
+    ck_assert_uint_eq(log_batch_of(&l, 3), anew);
+    (void)log_stable(&l, old); /* of the log that is about to go */
+    ck_assert_uint_eq(l.stable_index, 2);
+    ck_assert_uint_eq(log_batch_of(&l, 2), anew);
+    (void)log_stable(&l, anew);
+    ck_assert(!log_is_restoring(&l));
+    ck_assert_uint_eq(l.stable_index, 3);
+    ck_assert_uint_eq(log_batch_of(&l, 3), 0);
+    ck_assert(!log_has_work(&l));
+}
+END_TEST
+
+START_TEST(data_of_a_batch_outlives_a_restore)
+{
+    struct raft_ready rd;
+
+    fill("112");
+    rd = hand_out();
+    ck_assert(!log_restore(&l, 9, 2));
+    ck_assert_mem_eq(rd.entries[2].data, "data", 4);
+    (void)log_stable(&l, rd.batch);
+}
+END_TEST
+
+START_TEST(restore_makes_a_cut_needless)
+{
+    fill("11223");
+    (void)log_stable(&l, hand_out().batch);
+    log_truncate(&l, 4);
+    ck_assert(!log_restore(&l, 9, 4));
+    ck_assert_uint_eq(hand_out().truncate_from, 0);
+}
+END_TEST
+
+START_TEST(F8_age_is_that_of_the_oldest_batch)
+{
+    struct raft_ready rd = {0};
+    uint64_t handed_at = 0;
+
+    ck_assert(!log_oldest_batch(&l, &handed_at));
+    fill("112");
+    log_hand_out(&l, 7, &rd);
+    append(4, 2, "x");
+    log_hand_out(&l, 9, &rd);
+    ck_assert(log_oldest_batch(&l, &handed_at));
+    ck_assert_uint_eq(handed_at, 7);
+    (void)log_stable(&l, 1);
+    ck_assert(log_oldest_batch(&l, &handed_at));
+    ck_assert_uint_eq(handed_at, 9);
+    (void)log_stable(&l, 2);
+    ck_assert(!log_oldest_batch(&l, &handed_at));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("log");
@@ -282,6 +388,13 @@ int main(void)
     tcase_add_test(t, B10_cut_and_refilled_while_the_disk_writes);
     tcase_add_test(t, lowest_of_several_cuts_goes_to_the_disk);
     tcase_add_test(t, data_of_a_batch_outlives_a_cut);
+    tcase_add_test(t, restore_keeps_what_follows_a_shared_entry);
+    tcase_add_loop_test(t, restore_drops_all_that_is_not_known_to_follow, 0,
+                        sizeof(drops) / sizeof(drops[0]));
+    tcase_add_test(t, D9_nothing_is_stable_before_the_restore_is);
+    tcase_add_test(t, data_of_a_batch_outlives_a_restore);
+    tcase_add_test(t, restore_makes_a_cut_needless);
+    tcase_add_test(t, F8_age_is_that_of_the_oldest_batch);
     suite_add_tcase(suite, t);
     return suite_run(suite);
 }

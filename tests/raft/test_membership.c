@@ -192,6 +192,19 @@ START_TEST(C6_joint_commits_by_both_and_is_left_once)
 }
 END_TEST
 
+START_TEST(C6_joint_does_not_commit_by_the_new_majority_alone)
+{
+    raft_index joint;
+
+    single_lead(&s);
+    ck_assert_int_eq(propose("1 4 5", &joint), RAFT_OK);
+    commit("45");
+    ck_assert_uint_eq(raft_commit_index(s.raft), joint - 1);
+    commit("2");
+    ck_assert_uint_eq(raft_commit_index(s.raft), joint);
+}
+END_TEST
+
 START_TEST(C6_joint_leader_steps_down_without_either_majority)
 {
     single_lead(&s);
@@ -525,6 +538,7 @@ int main(void)
     tcase_add_test(t, C1_next_waits_for_commit_and_application);
     tcase_add_test(t, C1_first_waits_for_an_entry_of_the_own_term);
     tcase_add_test(t, C6_joint_commits_by_both_and_is_left_once);
+    tcase_add_test(t, C6_joint_does_not_commit_by_the_new_majority_alone);
     tcase_add_test(t, C6_joint_leader_steps_down_without_either_majority);
     tcase_add_test(t, C6_joint_read_index_needs_both_majorities);
     tcase_add_test(t, C5_removed_leader_does_not_count_itself);

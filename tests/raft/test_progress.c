@@ -129,6 +129,23 @@ START_TEST(probe_always_falls_when_refused)
 }
 END_TEST
 
+START_TEST(member_in_need_of_a_snapshot_is_sent_nothing)
+{
+    replicate_from(10);
+    progress_sent(&p, 5, 10);
+    progress_become_snapshot(&p);
+    ck_assert(!progress_may_send(&p, BYTES));
+    ck_assert_uint_eq(p.window_n, 0);
+    ck_assert_uint_eq(p.next_index, 11);
+    ck_assert(!progress_refused(&p, 15, 3)); /* that is why */
+    ck_assert(progress_matched(&p, 12));     /* of what was under way */
+    ck_assert_int_eq(p.state, RAFT_PROGRESS_SNAPSHOT);
+    ck_assert_uint_eq(p.next_index, 13);
+    progress_become_probe(&p, 21);
+    ck_assert(progress_may_send(&p, BYTES));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("progress");
@@ -144,6 +161,7 @@ int main(void)
     tcase_add_test(t, refusal_goes_back_to_probing_at_the_hint);
     tcase_add_test(t, hint_below_match_is_not_believed);
     tcase_add_test(t, probe_always_falls_when_refused);
+    tcase_add_test(t, member_in_need_of_a_snapshot_is_sent_nothing);
     suite_add_tcase(suite, t);
     return suite_run(suite);
 }

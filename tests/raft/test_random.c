@@ -24,7 +24,10 @@ struct world {
     unsigned syncs;             /* per cent: how fast disks are */
     unsigned fault;             /* one step in this many is a fault */
     bool changes;               /* of the members */
-    bool cuts_deep;             /* compaction does not wait for the slowest */
+    bool leases;                /* clocks run together, some twice as fast */
+    unsigned rates[SERVERS_MAX + 1], unread[SERVERS_MAX + 1];
+    raft_id paused; /* this one's process does nothing */
+    bool cuts_deep; /* compaction does not wait for the slowest */
     unsigned n_proposed, n_changed, n_joint;
 };
 
@@ -126,8 +129,32 @@ static void repair_all(struct world *w)
     }
 }
 
+/* A leader is told to hand over and, that said, is cut off from all: the one
+ * who may serve from a lease while another is elected. */
+static void usurp(struct world *w)
+{
+    struct cluster *c = w->c;
+    struct server *s = cluster_at(c, anybody(w));
+    raft_id to = anybody(w);
+    size_t i;
+
+    if (s->raft == NULL || raft_transfer(s->raft, to) != RAFT_OK) {
+        return;
+    }
+    cluster_work(c, s);
+    i = cluster_find(c, RAFT_TIMEOUT_NOW, s->id, to);
+    if (i != SIZE_MAX) {
+        cluster_deliver(c, i);
+        cluster_isolate(c, s->id, true);
+    }
+}
+
 static void fault(struct world *w)
 {
+    if (w->leases && chance(w, 40)) {
+        usurp(w);
+        return;
+    }
     if (chance(w, 40)) {
         repair_all(w);
         return;
@@ -226,14 +253,34 @@ static void change_some_members(struct world *w)
     }
 }
 
+/* One by one in any order and at any pace; or, where clocks must agree, all at
+ * once, each at its own rate, and now and then one notices late. */
+static void pass_time(struct world *w, struct server *s)
+{
+    if (!w->leases) {
+        cluster_clock(w->c, s->id, 1);
+        return;
+    }
+    for (raft_id id = 1; id <= w->c->n; id++) {
+        w->unread[id] += w->rates[id];
+        if (!w->paused || id != w->paused) {
+            cluster_clock(w->c, id, w->unread[id]);
+            w->unread[id] = 0;
+        }
+    }
+    if (chance(w, 5)) {
+        w->paused = chance(w, 50) ? anybody(w) : 0;
+    }
+}
+
 static void step(struct world *w)
 {
     struct server *s = cluster_at(w->c, anybody(w));
 
     switch (rng_below(&w->rng, 16)) {
     case 0:
-        if (s->raft != NULL && chance(w, w->ticks)) {
-            raft_tick(s->raft);
+        if (chance(w, w->ticks)) {
+            pass_time(w, s);
         }
         break;
     case 1:
@@ -362,6 +409,16 @@ static void run(uint64_t seed)
     config.uncommitted_bytes_max = 10000;
     config.disk_stall_ticks =
         rng_below(&w.rng, 2) == 0 ? 5 + (unsigned)rng_below(&w.rng, 30) : 0;
+    w.fault = 50 + (unsigned)rng_below(&w.rng, 2000);
+    w.leases = rng_below(&w.rng, 3) == 0;
+    if (w.leases) {
+        config.lease_ticks = 1 + (unsigned)rng_below(&w.rng, 12);
+        config.lease_drift_permille = 1000;
+        w.fault = 50 + (unsigned)rng_below(&w.rng, 500);
+    }
+    for (size_t i = 0; i <= SERVERS_MAX; i++) {
+        w.rates[i] = 1 + (unsigned)rng_below(&w.rng, 2);
+    }
     o.n_voters = rng_below(&w.rng, 2) == 0 ? 3 : 5;
     o.n_learners = rng_below(&w.rng, 3) == 0;
     o.no_pre_vote = rng_below(&w.rng, 4) == 0;
@@ -369,7 +426,6 @@ static void run(uint64_t seed)
     o.seed = rng_next(&w.rng);
     w.loss = (unsigned)rng_below(&w.rng, 20);
     w.duplication = (unsigned)rng_below(&w.rng, 50);
-    w.fault = 50 + (unsigned)rng_below(&w.rng, 2000);
     w.syncs = rng_below(&w.rng, 2) == 0 ? 100 : 3;
     w.ticks = 5 + (unsigned)rng_below(&w.rng, 96);
     w.cuts_deep = rng_below(&w.rng, 2) == 0;

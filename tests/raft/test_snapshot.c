@@ -287,6 +287,35 @@ START_TEST(term_of_a_snapshot_is_taken_over)
 }
 END_TEST
 
+/* Entry 5 of the tail that stays is a change. */
+START_TEST(C4_change_in_the_tail_stays_in_force)
+{
+    struct raft_snapshot snapshot = at(4, 2);
+    struct raft_configuration two;
+    struct raft_entry e = {.index = 7, .term = 2, .type = RAFT_ENTRY_CONFIG};
+    uint8_t *data;
+
+    follow(3);
+    cluster_parse_members(&two, "1 2");
+    e.data = data = raft_configuration_encode(&two, &e.size);
+    (void)single_step(&s, (struct raft_message){.type = RAFT_APPEND_ENTRIES,
+                                                .from = 2,
+                                                .term = 2,
+                                                .log_index = 6,
+                                                .log_term = 2,
+                                                .commit = 3,
+                                                .n_entries = 1,
+                                                .entries = &e});
+    ck_assert_int_eq(raft_restore(s.raft, &snapshot), RAFT_OK);
+    ck_assert_str_eq(cluster_members_text(raft_configuration_now(s.raft)),
+                     "1 2");
+    ck_assert_str_eq(cluster_members_text(raft_configuration_at(s.raft, 6)),
+                     "1 2 3");
+    raft_configuration_release(&two);
+    raft_free(data);
+}
+END_TEST
+
 START_TEST(C4_members_are_those_of_the_snapshot)
 {
     struct raft_snapshot snapshot = {.index = 9, .term = 2};
@@ -566,6 +595,7 @@ int main(void)
     tcase_add_test(t, A11_order_to_campaign_is_refused_while_it_is_installed);
     tcase_add_test(t, D5_one_restore_at_a_time);
     tcase_add_test(t, term_of_a_snapshot_is_taken_over);
+    tcase_add_test(t, C4_change_in_the_tail_stays_in_force);
     tcase_add_test(t, C4_members_are_those_of_the_snapshot);
     tcase_add_test(t, D7_restart_finishes_what_the_power_cut);
     tcase_add_test(t, restart_with_a_log_that_goes_on_restores_nothing);
