@@ -498,7 +498,8 @@ START_TEST(C10_a_learner_may_come_while_a_member_is_down)
             assert_refused(a, GRPC_UNAVAILABLE, status_text(ST_UNHEALTHY));
             break;
         }
-        (void)try_remove(c, 0, added_id(&a)); /* it was not missed yet */
+        a = try_remove(c, 0, added_id(&a)); /* it was not missed yet */
+        answer_release(&a);
     }
     id = add(c, 0, 3, true);
     start_joining(c, 3, 1);
