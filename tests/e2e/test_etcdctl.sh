@@ -270,6 +270,25 @@ check_move_leader() {
     done
 }
 
+# A learner that nobody starts: what etcdctl says of it, and that it goes.
+check_member_changes() {
+    local id
+    id=$(ctl member add n9 --learner --peer-urls=http://127.0.0.1:1 |
+        sed -n 's/^Member *\([0-9a-f]*\) added to cluster.*/\1/p')
+    verdict "member add" "unstarted, , http://127.0.0.1:1, , true" \
+        "$(ctl member list | sed -n "s/^$id, //p")"
+    refuses "Error: etcdserver: can only promote a learner member which is \
+in sync with leader" member promote "$id"
+    refuses "Error: etcdserver: Peer URLs already exists" \
+        member add n9 --peer-urls=http://127.0.0.1:1
+    ctl member update "$id" --peer-urls=http://127.0.0.1:2 >/dev/null
+    verdict "member update" "unstarted, , http://127.0.0.1:2, , true" \
+        "$(ctl member list | sed -n "s/^$id, //p")"
+    ctl member remove "$id" >/dev/null
+    verdict "member remove" "" "$(ctl member list | grep "^$id")"
+    refuses "Error: etcdserver: member not found" member remove "$id"
+}
+
 # All members hold the same.
 check_agreement() {
     local client first=
@@ -297,6 +316,7 @@ for endpoint in ${all//,/ }; do
     check_values "z$n/values"
     check_leases "z$n/leases"
     check_members
+    check_member_changes
     ctl put "kept/$n" "by $endpoint" >/dev/null
 done
 check_expiry z/expiry
