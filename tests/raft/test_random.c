@@ -595,6 +595,33 @@ static struct raft_message invent(struct rng *g, const struct raft *r,
     return m;
 }
 
+/* What a driver may pass on of others: snapshots from anywhere, wishes. */
+static void wish(struct rng *g, struct raft *r)
+{
+    static const char *const members[] = {"1 2 3", "1 2", "2 3", "1 4l",
+                                          "2 4 5", "1",   "",    "3 2"};
+    struct raft_snapshot s = {.index = raft_commit_index(r) + rng_below(g, 5),
+                              .term = rng_below(g, raft_term_now(r) + 2)};
+    raft_index index;
+
+    cluster_parse_members(&s.configuration, members[rng_below(g, 8)]);
+    switch (rng_below(g, 4)) {
+    case 0:
+        (void)raft_restore(r, &s);
+        break;
+    case 1:
+        (void)raft_propose_configuration(r, &s.configuration, &index);
+        break;
+    case 2:
+        (void)raft_transfer(r, rng_below(g, 6));
+        break;
+    default:
+        raft_snapshot_sent(r, rng_below(g, 6), s.index, rng_below(g, 2) == 0);
+        break;
+    }
+    raft_configuration_release(&s.configuration);
+}
+
 /* Whatever a peer says, a server may refuse or believe it, but not stop. */
 START_TEST(no_message_stops_a_server)
 {
@@ -619,6 +646,11 @@ START_TEST(no_message_stops_a_server)
                 raft_tick(r);
                 (void)raft_read(r, i);
                 (void)raft_propose(r, "x", 1, &index);
+            }
+            if (rng_below(&g, 30) == 0) {
+                wish(&g, r);
+                raft_compact(r, raft_last_applied(r) -
+                                    rng_below(&g, raft_last_applied(r) + 1));
             }
             if (rng_below(&g, 3) == 0 && raft_ready(r, &rd)) {
                 batch = rd.batch != 0 ? rd.batch : batch;
