@@ -14,6 +14,7 @@ BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 DOCDIR ?= $(PREFIX)/share/doc/pawl
+MANDIR ?= $(PREFIX)/share/man
 DESTDIR ?=
 CC ?= cc
 AR ?= ar
@@ -71,7 +72,7 @@ PIC := -fPIC -fvisibility=hidden
 PROTOS := $(wildcard proto/*.proto proto/etcd/*.proto)
 GEN_C := $(PROTOS:proto/%.proto=$(B)/gen/%.pb-c.c)
 GEN_H := $(GEN_C:.c=.h)
-HEADERS := $(wildcard raft/*.h proto/*.h server/*.h client/*.h tests/*/*.h)
+HEADERS := $(wildcard raft/*.h proto/*.h server/*.h client/*.h tests/*.h tests/*/*.h)
 
 CORE_SRC := $(filter-out raft/store%.c,$(wildcard raft/*.c))
 RAFT_SRC := $(wildcard raft/*.c)
@@ -277,7 +278,7 @@ lint: ## clang-tidy, cppcheck, shellcheck
 
 install: all ## to DESTDIR, under PREFIX (/usr/local)
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig \
-		$(INCLUDEDIR) $(DOCDIR))
+		$(INCLUDEDIR) $(DOCDIR) $(MANDIR)/man1)
 	$(INSTALL) -m 755 $(PROGRAMS) $(DESTDIR)$(BINDIR)
 	$(INSTALL) -m 644 $(PAWL_A) $(DESTDIR)$(LIBDIR)
 	$(INSTALL) -m 755 $(PAWL_SO) $(DESTDIR)$(LIBDIR)
@@ -287,6 +288,7 @@ install: all ## to DESTDIR, under PREFIX (/usr/local)
 		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 		-e 's|@REQUIRES@|$(LIBPAWL_PKGS)|' client/pawl.pc.in \
 		>$(DESTDIR)$(LIBDIR)/pkgconfig/pawl.pc
+	$(INSTALL) -m 644 client/pawlctl.1 $(DESTDIR)$(MANDIR)/man1
 	$(INSTALL) -m 644 COPYING README.md ARCHITECTURE.md NEWS.md \
 		$(DESTDIR)$(DOCDIR)
 

@@ -62,6 +62,16 @@ static bool fence_of(struct ctl *ctl, const struct ctl_verb *v,
 /* ---- put ----------------------------------------------------------------- */
 
 /* All of standard input, to free. NULL: told. */
+static char *grow(char *data, size_t size)
+{
+    char *grown = realloc(data, size);
+
+    if (grown == NULL) {
+        free(data);
+    }
+    return grown;
+}
+
 static char *read_input(struct ctl *ctl, size_t *size)
 {
     size_t capacity = 4096;
@@ -78,7 +88,7 @@ static char *read_input(struct ctl *ctl, size_t *size)
             errno = EFBIG;
             break;
         }
-        data = realloc(data, capacity);
+        data = grow(data, capacity);
     }
     if (data == NULL || *size == capacity || ferror(stdin)) {
         fprintf(ctl->err, "Error: standard input: %s\n", strerror(errno));

@@ -74,15 +74,18 @@ void net_free(struct addrinfo *ai)
 
 static int bound_port(evutil_socket_t fd)
 {
-    struct sockaddr_storage address;
+    union {
+        struct sockaddr_in6 v6;
+        struct sockaddr_in v4;
+        struct sockaddr any;
+    } address = {0};
     socklen_t size = sizeof(address);
 
-    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
+    if (getsockname(fd, &address.any, &size) != 0) {
         return 0;
     }
-    return address.ss_family == AF_INET6
-               ? ntohs(((struct sockaddr_in6 *)&address)->sin6_port)
-               : ntohs(((struct sockaddr_in *)&address)->sin_port);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port
+                                                   : address.v4.sin_port);
 }
 
 int net_listen(const struct addrinfo *ai, int backlog, evutil_socket_t *fd,

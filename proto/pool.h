@@ -38,6 +38,6 @@ void pool_release(struct pool *p);
 /* As malloc and its family, but running out aborts. */
 void *pool_alloc(struct pool *p, size_t size);
 void *pool_realloc(struct pool *p, void *old, size_t size);
-void pool_free(struct pool *p, void *block); /* NULL is fine */
+void pool_free(struct pool *p, void *data); /* NULL is fine */
 
 #endif

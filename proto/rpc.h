@@ -112,7 +112,7 @@ int rpc_server_listen(struct rpc_server *s, const char *address, int *port);
  * fd is given, is non-blocking, and nothing was read from it yet.
  */
 void rpc_server_set_http1(struct rpc_server *s,
-                          void (*on_http1)(void *context, evutil_socket_t fd),
+                          void (*handler)(void *context, evutil_socket_t fd),
                           void *context);
 /*
  * Say GOAWAY on every connection, stop listening, let open calls finish;

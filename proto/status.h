@@ -74,7 +74,7 @@ const char *grpc_code_name(int code);
     X(LOCK_WAIT_TIMEOUT, GRPC_DEADLINE_EXCEEDED,                               \
       "pawl: the lock was not free within the wait time")                      \
     X(BAD_LOCK_NAME, GRPC_INVALID_ARGUMENT,                                    \
-      "pawl: a lock needs a name, and a lease or a ttl")                                    \
+      "pawl: a lock needs a name, and a lease or a ttl")                       \
     X(NOT_APPLIED, GRPC_FAILED_PRECONDITION,                                   \
       "pawl: not applied: the command is not valid here")
 

@@ -110,7 +110,7 @@ struct store {
     sqlite3_stmt *statements[N_STATEMENTS];
     char *path;
     uint64_t cluster_id, member_id;
-    bool adopt; /* options.adopt */
+    bool adopt;          /* options.adopt */
     unsigned wal_pages;  /* a checkpoint is due */
     unsigned wal_frames; /* in the WAL and not yet moved; from wal_hook() */
     struct raft_hard_state hard_state;
@@ -742,8 +742,8 @@ static enum store_status grow_wal(struct store *s)
     static const uint8_t zeros[16 * PAGE_SIZE];
     sqlite3_int64 wanted =
         WAL_HEADER_SIZE + (sqlite3_int64)s->wal_pages * 5 / 4 * WAL_FRAME_SIZE;
-    sqlite3_file *file;
-    sqlite3_int64 size;
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
     enum store_status st = wal_file(s, &file, &size);
     int rc;
 

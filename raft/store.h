@@ -39,11 +39,11 @@ struct store_options {
     const char *vfs;     /* SQLite VFS name; NULL: the default */
     uint64_t cluster_id; /* checked when the file exists, written when new */
     uint64_t member_id;
-    bool adopt;          /* an existing file says who we are instead; see
-                            store_member_id() */
-    bool create;         /* make it if missing */
-    unsigned wal_pages;  /* pre-grown WAL size and checkpoint threshold, in
-                            4 KiB pages; 0: the default */
+    bool adopt;         /* an existing file says who we are instead; see
+                           store_member_id() */
+    bool create;        /* make it if missing */
+    unsigned wal_pages; /* pre-grown WAL size and checkpoint threshold, in
+                           4 KiB pages; 0: the default */
 };
 
 /*
@@ -69,7 +69,7 @@ struct store_content {
     raft_index first_prev_index; /* last entry cut away; 0: none */
     raft_term first_prev_term;
     struct raft_configuration configuration; /* as of first_prev_index */
-    struct raft_entry *entries;  /* contiguous from first_prev_index + 1 */
+    struct raft_entry *entries; /* contiguous from first_prev_index + 1 */
     size_t n_entries;
 };
 
@@ -92,8 +92,8 @@ struct store_batch {
  * Write n batches, in order, in one transaction, and sync. On STORE_OK all of
  * it survives a power cut. Entries must continue the log without a hole.
  */
-enum store_status store_write(struct store *s, const struct store_batch *batches,
-                              size_t n);
+enum store_status store_write(struct store *s,
+                              const struct store_batch *batches, size_t n);
 
 /*
  * Delete entries up to and including index, keeping what is needed to check

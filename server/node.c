@@ -353,8 +353,8 @@ void node_on_forward(struct node *n, raft_id from,
     switch (item->what_case) {
     case PAWL__PEER__V1__FORWARD__WHAT_PROPOSE:
         result.request = item->request;
-        result.status = propose_for(n, item);
         result.term = item->term;
+        result.status = propose_for(n, item);
         /* Taken ones are answered by being applied at the asker. */
         if (result.status != PAWL__PEER__V1__FORWARD_STATUS__FORWARD_OK) {
             n->env.forward_reply(n->env.context, from, &result);
@@ -381,7 +381,7 @@ void node_on_forward_result(struct node *n,
     if (p == NULL) {
         node_lease_result(n, item);
     } else if (item->term != p->term) {
-        return; /* a late refusal: it is on its way again, in another term */
+        return; /* a late answer: it has been sent again since */
     } else if (item->status ==
                PAWL__PEER__V1__FORWARD_STATUS__FORWARD_NOT_LEADER) {
         put_back(n, p);
@@ -575,6 +575,13 @@ void node_stable(struct node *n, uint64_t batch)
 {
     ASSERT(!n->in_ready);
     raft_stable(n->raft, batch);
+}
+
+void node_link_lost(struct node *n, raft_id id)
+{
+    if (!n->in_ready) { /* else we closed it ourselves */
+        raft_suspect(n->raft, id);
+    }
 }
 
 /* ---- questions

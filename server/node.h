@@ -71,6 +71,8 @@ void node_tick(struct node *n); /* every tick_ms */
 enum raft_status node_step(struct node *n, const struct raft_message *m);
 void node_stable(struct node *n, uint64_t batch);
 void node_persisted(struct node *n, raft_index index);
+/* The connection to that member broke: if it leads, maybe it is dead. */
+void node_link_lost(struct node *n, raft_id id);
 void node_on_forward(struct node *n, raft_id from,
                      const Pawl__Peer__V1__Forward *item);
 void node_on_forward_result(struct node *n,

@@ -148,8 +148,14 @@ static void lane_closed(struct lane *l, enum grpc_code code, const char *text)
 static void on_raft_close(struct rpc_call *c, enum grpc_code code,
                           const char *text, bool maybe_processed)
 {
+    struct lane *l = rpc_call_context(c);
+    bool was_up = l->up;
+
     (void)maybe_processed; /* lost messages are nothing new to Raft */
-    lane_closed(rpc_call_context(c), code, text);
+    lane_closed(l, code, text);
+    if (was_up && code == GRPC_UNAVAILABLE) {
+        node_link_lost(l->link->peers->node, l->link->id);
+    }
 }
 
 static void on_hello(struct rpc_call *c, const ProtobufCMessage *m)

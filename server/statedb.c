@@ -694,10 +694,9 @@ static enum statedb_status load_table(struct statedb *db, int query,
     sqlite3_stmt *q = db->q[query];
     struct arena arena;
     bool ok = true;
-    int code;
 
     arena_init(&arena);
-    while (ok && (code = sqlite3_step(q)) == SQLITE_ROW) {
+    while (ok && sqlite3_step(q) == SQLITE_ROW) {
         ok = load(a, q, &arena);
     }
     arena_release(&arena);

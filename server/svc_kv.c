@@ -55,26 +55,25 @@ static void reply_put(struct write_call *w, const struct applied *result)
     rpc_call_reply(w->call, &rs.base);
 }
 
-static enum status check_size(const struct service *s, size_t size)
+/* What every write has to pass, whatever it asks for. */
+static enum status check_write(struct rpc_call *c, size_t size,
+                               Pawl__Command__V1__Fence **fence)
 {
-    return size > s->config.request_bytes_max ? ST_REQUEST_TOO_LARGE : ST_OK;
+    const struct service *s = rpc_call_service(c);
+    enum status st = size > s->config.request_bytes_max ? ST_REQUEST_TOO_LARGE
+                                                        : service_check(s, c);
+
+    return st == ST_OK ? service_fence(c, fence) : st;
 }
 
 static void on_put(struct rpc_call *c, const ProtobufCMessage *m)
 {
     const Etcdserverpb__PutRequest *rq = (const Etcdserverpb__PutRequest *)m;
-    struct service *s = rpc_call_service(c);
     Pawl__Command__V1__Command cmd = PAWL__COMMAND__V1__COMMAND__INIT;
     enum status st = kv_check_put(rq);
 
     if (st == ST_OK) {
-        st = check_size(s, rq->key.len + rq->value.len);
-    }
-    if (st == ST_OK) {
-        st = service_check(s, c);
-    }
-    if (st == ST_OK) {
-        st = service_fence(c, &cmd.fence);
+        st = check_write(c, rq->key.len + rq->value.len, &cmd.fence);
     }
     if (st != ST_OK) {
         rpc_call_fail(c, st);
@@ -98,18 +97,11 @@ static void on_delete_range(struct rpc_call *c, const ProtobufCMessage *m)
 {
     const Etcdserverpb__DeleteRangeRequest *rq =
         (const Etcdserverpb__DeleteRangeRequest *)m;
-    struct service *s = rpc_call_service(c);
     Pawl__Command__V1__Command cmd = PAWL__COMMAND__V1__COMMAND__INIT;
     enum status st = kv_check_delete_range(rq);
 
     if (st == ST_OK) {
-        st = check_size(s, rq->key.len + rq->range_end.len);
-    }
-    if (st == ST_OK) {
-        st = service_check(s, c);
-    }
-    if (st == ST_OK) {
-        st = service_fence(c, &cmd.fence);
+        st = check_write(c, rq->key.len + rq->range_end.len, &cmd.fence);
     }
     if (st != ST_OK) {
         rpc_call_fail(c, st);

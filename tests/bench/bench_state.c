@@ -22,14 +22,15 @@ static unsigned keys = 100000;
 
 static double resident_mb(void)
 {
-    long size = 0, resident = 0;
+    char line[128], *second;
     FILE *f = fopen("/proc/self/statm", "r");
 
-    if (f == NULL || fscanf(f, "%ld %ld", &size, &resident) != 2) {
+    if (f == NULL || fgets(line, sizeof(line), f) == NULL ||
+        (second = strchr(line, ' ')) == NULL) {
         abort();
     }
     fclose(f);
-    return (double)resident * (double)sysconf(_SC_PAGESIZE) / 1e6;
+    return strtod(second, NULL) * (double)sysconf(_SC_PAGESIZE) / 1e6;
 }
 
 /* CPU time: other work on the machine touches it least. */
@@ -124,14 +125,19 @@ static void load(const char *path)
     statedb_close(db);
 }
 
+static unsigned argument(int argc, char **argv, int i, unsigned otherwise)
+{
+    return argc > i ? (unsigned)strtoul(argv[i], NULL, 10) : otherwise;
+}
+
 int main(int argc, char **argv)
 {
-    unsigned rounds = argc > 2 ? (unsigned)atoi(argv[2]) : 3;
+    unsigned rounds = argument(argc, argv, 2, 3);
     char directory[] = "/tmp/pawl-bench-XXXXXX", path[64], error[256];
     struct statedb *db;
     uint64_t start;
 
-    keys = argc > 1 ? (unsigned)atoi(argv[1]) : keys;
+    keys = argument(argc, argv, 1, keys);
     rng_init(&rng, 1);
     arena_init(&arena);
     if (argc > 3) {
@@ -179,6 +185,5 @@ int main(int argc, char **argv)
     applier_free(applier);
     statedb_close(db);
     arena_release(&arena);
-    snprintf(path, sizeof(path), "rm -r %s", directory);
-    return system(path);
+    return unlink(path) != 0 || rmdir(directory) != 0;
 }

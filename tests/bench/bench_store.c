@@ -156,7 +156,7 @@ int main(int argc, char **argv)
     static const size_t rows[] = {1, 8, 64, 512};
     char directory[] = "./bench-store-XXXXXX";
     struct bench b = {.directory = argc > 1 ? argv[1] : mkdtemp(directory),
-                      .seconds = argc > 2 ? atof(argv[2]) : 2};
+                      .seconds = argc > 2 ? strtod(argv[2], NULL) : 2};
 
     b.samples = malloc(SAMPLES_MAX * sizeof *b.samples);
     if (b.directory == NULL || b.samples == NULL) {

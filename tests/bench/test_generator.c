@@ -14,6 +14,7 @@
 
 #include "etcd/rpc.pb-c.h"
 #include "proto/rpc.h"
+#include "tests/suite.h"
 
 enum { VALUE_SIZE = 64 };
 
@@ -279,8 +280,6 @@ int main(void)
 {
     Suite *suite = suite_create("generator");
     TCase *tc = tcase_create("figures");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, answers_are_counted);
@@ -292,9 +291,5 @@ int main(void)
     tcase_add_test(tc, lost_connections_are_counted_and_opened_again);
     tcase_add_test(tc, nobody_listening_is_told);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_main(suite);
 }

@@ -2,6 +2,7 @@
  * test_histogram.c - quantiles of known values.
  */
 #include "tests/bench/histogram.h"
+#include "tests/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -69,8 +70,6 @@ int main(void)
 {
     Suite *suite = suite_create("histogram");
     TCase *tc = tcase_create("quantiles");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tc, reset, NULL);
     tcase_add_test(tc, empty_says_zero);
@@ -79,9 +78,5 @@ int main(void)
     tcase_add_test(tc, max_is_exact);
     tcase_add_test(tc, takes_the_largest_value_there_is);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_main(suite);
 }

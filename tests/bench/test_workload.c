@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "etcd/rpc.pb-c.h"
+#include "tests/suite.h"
 
 static struct workload_config config;
 static struct workload *w;
@@ -127,8 +128,6 @@ int main(void)
 {
     Suite *suite = suite_create("workload");
     TCase *tc = tcase_create("bodies");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tc, open_workload, close_workload);
     tcase_add_test(tc, put_carries_key_and_value);
@@ -137,9 +136,5 @@ int main(void)
     tcase_add_test(tc, percentages_are_kept);
     tcase_add_test(tc, every_key_comes_up_and_no_other);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_main(suite);
 }

@@ -25,6 +25,7 @@ static bool begin(struct rpc_call *c, enum fake_method m)
 
     pthread_mutex_lock(&f->mutex);
     f->calls[m]++;
+    pthread_cond_broadcast(&f->called);
     if (f->next_step[m] < f->n_steps[m]) {
         step = f->steps[m][f->next_step[m]++];
     }
@@ -352,7 +353,8 @@ static void on_check(struct rpc_call *c, const ProtobufCMessage *m)
 
 #define UNARY(name, type, handler)                                             \
     {                                                                          \
-        .path = name, .request = &type##__descriptor, .on_message = handler,   \
+        .path = (name), .request = &type##__descriptor,                        \
+        .on_message = (handler),                                               \
     }
 
 static const struct rpc_method methods[] = {
@@ -438,6 +440,7 @@ void fake_start(struct fake *f)
     f->loop = rpc_loop_new(f->base);
     f->stop_fd = eventfd(0, EFD_CLOEXEC);
     pthread_mutex_init(&f->mutex, NULL);
+    pthread_cond_init(&f->called, NULL);
     f->stop_event = event_new(f->base, f->stop_fd, EV_READ, on_stop, f);
     event_add(f->stop_event, NULL);
     serve(f);
@@ -456,6 +459,7 @@ void fake_stop(struct fake *f)
     event_free(f->stop_event);
     event_base_free(f->base);
     close(f->stop_fd);
+    pthread_cond_destroy(&f->called);
     pthread_mutex_destroy(&f->mutex);
 }
 
@@ -476,6 +480,22 @@ unsigned fake_calls(struct fake *f, enum fake_method m)
     calls = f->calls[m];
     pthread_mutex_unlock(&f->mutex);
     return calls;
+}
+
+void fake_await_call(struct fake *f, enum fake_method m)
+{
+    pthread_mutex_lock(&f->mutex);
+    while (f->calls[m] == 0) { /* the test's timeout bounds it */
+        pthread_cond_wait(&f->called, &f->mutex);
+    }
+    pthread_mutex_unlock(&f->mutex);
+}
+
+void fake_set_ttl(struct fake *f, int64_t ttl_s)
+{
+    pthread_mutex_lock(&f->mutex);
+    f->ttl_s = ttl_s;
+    pthread_mutex_unlock(&f->mutex);
 }
 
 /* ---- addresses of no server ---------------------------------------------- */

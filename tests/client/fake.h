@@ -54,6 +54,7 @@ struct fake {
     struct event *stop_event;
     bool drop, stopped; /* the thread's */
 
+    pthread_cond_t called;
     pthread_mutex_t mutex;                            /* over all below */
     struct fake_step steps[FAKE_METHODS][FAKE_STEPS]; /* then FAKE_ANSWER */
     size_t n_steps[FAKE_METHODS], next_step[FAKE_METHODS];
@@ -83,6 +84,8 @@ void fake_stop(struct fake *f);
 void fake_plan(struct fake *f, enum fake_method m, enum fake_how how,
                enum grpc_code code, const char *text);
 unsigned fake_calls(struct fake *f, enum fake_method m);
+void fake_await_call(struct fake *f, enum fake_method m); /* until one came */
+void fake_set_ttl(struct fake *f, int64_t ttl_s);
 
 /* A port that refuses connections as long as *fd is open. */
 void dead_address(char address[32], int *fd);

@@ -9,6 +9,7 @@
 
 #include "client/internal.h"
 #include "fake.h"
+#include "tests/suite.h"
 
 static struct fake one, two;
 static struct pawl *p;
@@ -457,8 +458,6 @@ int main(void)
 {
     Suite *s = suite_create("call");
     TCase *t = tcase_create("calls");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 20);
@@ -491,8 +490,5 @@ int main(void)
     tcase_add_test(t, forbidden_key_is_healthy_and_no_leader_is_not);
     tcase_add_test(t, members_are_listed);
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return suite_main(s);
 }

@@ -12,6 +12,7 @@
 
 #include "client/ctl.h"
 #include "fake.h"
+#include "tests/suite.h"
 
 static struct fake fake;
 static char *out, *err;
@@ -132,7 +133,7 @@ START_TEST(lease_that_has_ended_is_not_found)
 {
     ck_assert_int_eq(RUN(W("lease"), W("keep-alive"), W("7"), W("--once")),
                      CTL_OK);
-    fake.ttl_s = 0;
+    fake_set_ttl(&fake, 0);
     ck_assert_int_eq(RUN(W("lease"), W("keep-alive"), W("7")), CTL_NOT_FOUND);
 }
 END_TEST
@@ -189,10 +190,10 @@ END_TEST
 
 START_TEST(command_is_told_when_the_lease_is_gone)
 {
-    fake.ttl_s = 0;
-    ck_assert_int_eq(
-        RUN(W("lock"), W("n"), W("--"), W("sh"), W("-c"), W("exec sleep 30")),
-        CTL_LOST);
+    fake_set_ttl(&fake, 0);
+    ck_assert_int_eq(RUN(W("lock"), W("n"), W("--"), W("sh"), W("-c"),
+                         W("exec tail -f /dev/null")),
+                     CTL_LOST);
     ck_assert_ptr_nonnull(strstr(err, "lost"));
 }
 END_TEST
@@ -257,7 +258,7 @@ START_TEST(held_lock_that_is_lost_says_so)
     int fd;
     pid_t pid;
 
-    fake.ttl_s = 0;
+    fake_set_ttl(&fake, 0);
     pid = START(&fd, W("lock"), W("n"));
     ck_assert_int_eq(exit_code(pid), CTL_LOST);
     close(fd);
@@ -267,9 +268,9 @@ END_TEST
 START_TEST(signal_is_passed_on_to_the_command)
 {
     int fd;
-    pid_t pid =
-        START(&fd, W("lock"), W("n"), W("--"), W("sh"), W("-c"),
-              W("trap 'exit 33' TERM; sleep 30 >&2 & echo ready; wait"));
+    pid_t pid = START(
+        &fd, W("lock"), W("n"), W("--"), W("sh"), W("-c"),
+        W("trap 'exit 33' TERM; tail -f /dev/null >&2 & echo ready; wait"));
 
     await_output(fd);
     kill(pid, SIGTERM);
@@ -281,23 +282,20 @@ END_TEST
 
 START_TEST(command_that_does_not_listen_is_killed_with_its_children)
 {
-    int fd, pid = 0;
-    FILE *f;
+    int fd;
     pid_t ctl;
+    char c;
 
-    fake.ttl_s = 1; /* so that it renews soon again */
-    ctl = START(&fd, W("lock"), W("n"), W("--ttl=1s"), W("--"), W("sh"),
-                W("-c"), W("trap '' TERM; sleep 30 >&2 & echo $!; wait; wait"));
-    f = fdopen(fd, "r");
-    ck_assert_int_eq(fscanf(f, "%d", &pid), 1);
-    pthread_mutex_lock(&fake.mutex);
-    fake.ttl_s = 0;
-    pthread_mutex_unlock(&fake.mutex);
+    fake_set_ttl(&fake, 1); /* so that it renews soon again */
+    ctl =
+        START(&fd, W("lock"), W("n"), W("--ttl=1s"), W("--"), W("sh"), W("-c"),
+              W("trap '' TERM; tail -f /dev/null & echo; wait; wait"));
+    await_output(fd);
+    fake_set_ttl(&fake, 0);
     ck_assert_int_eq(exit_code(ctl), CTL_LOST);
-    while (kill(pid, 0) == 0) { /* until its new parent has reaped it */
-        usleep(1000);
+    while (read(fd, &c, 1) > 0) { /* the end comes when no child has it open */
     }
-    fclose(f);
+    close(fd);
 }
 END_TEST
 
@@ -308,13 +306,14 @@ START_TEST(command_is_told_while_the_lock_still_holds)
     pid_t ctl;
     FILE *f;
 
-    fake.ttl_s = 3;
+    fake_set_ttl(&fake, 3);
     for (int i = 0; i < FAKE_STEPS; i++) {
         fake_plan(&fake, FAKE_RENEW, i == 0 ? FAKE_ANSWER : FAKE_SILENT,
                   GRPC_OK, NULL);
     }
-    ctl = START(&fd, W("lock"), W("n"), W("--ttl=3s"), W("--"), W("sh"),
-                W("-c"), W("trap 'echo told; exit' TERM; sleep 30 >&2 & wait"));
+    ctl =
+        START(&fd, W("lock"), W("n"), W("--ttl=3s"), W("--"), W("sh"), W("-c"),
+              W("trap 'echo told; exit' TERM; tail -f /dev/null >&2 & wait"));
     f = fdopen(fd, "r");
     ck_assert_ptr_nonnull(fgets(said, sizeof(said), f));
     ck_assert_msg(strstr(said, "about to be lost") != NULL, "%s", said);
@@ -330,8 +329,6 @@ static int run_tests(void)
 {
     Suite *s = suite_create("ctl");
     TCase *t = tcase_create("commands");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 20);
@@ -354,10 +351,7 @@ static int run_tests(void)
     tcase_add_test(t, signal_is_passed_on_to_the_command);
     tcase_add_test(t, command_is_told_while_the_lock_still_holds);
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return suite_main(s);
 }
 
 int main(int argc, char **argv)

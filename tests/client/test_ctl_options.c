@@ -8,8 +8,10 @@
 
 #include "client/ctl.h"
 #include "proto/base.h"
+#include "tests/suite.h"
 
 #define WORDS 12
+#define LINE 200
 
 /* ---- values -------------------------------------------------------------- */
 
@@ -105,7 +107,7 @@ static int split(const char *line, char *copy, char **argv)
     char *save;
     int argc = 0;
 
-    strcpy(copy, line);
+    snprintf(copy, LINE, "%s", line);
     for (char *word = strtok_r(copy, " ", &save); word != NULL;
          word = strtok_r(NULL, " ", &save)) {
         ck_assert_int_lt(argc, WORDS - 1);
@@ -118,7 +120,7 @@ static int split(const char *line, char *copy, char **argv)
 static struct ctl_options parse(const char *line, int *n_arguments)
 {
     struct ctl ctl = {.out = stdout, .err = stderr};
-    static char copy[200]; /* options point into it */
+    static char copy[LINE]; /* options point into it */
     char *argv[WORDS];
     int argc = split(line, copy, argv);
     int rest;
@@ -332,8 +334,6 @@ int main(void)
 {
     Suite *s = suite_create("ctl_options");
     TCase *t = tcase_create("options");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_loop_test(t, duration_is_understood_or_refused, 0,
                         ARRAY_LENGTH(durations));
@@ -350,8 +350,5 @@ int main(void)
     tcase_add_loop_test(t, help_is_given_to_who_asks, 0, ARRAY_LENGTH(helps));
     tcase_add_loop_test(t, help_fits_in_eighty_columns, 0, ARRAY_LENGTH(helps));
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return suite_main(s);
 }

@@ -7,6 +7,7 @@
 
 #include "client/ctl.h"
 #include "proto/base.h"
+#include "tests/suite.h"
 
 static FILE *out;
 static char *text;
@@ -283,8 +284,6 @@ int main(void)
 {
     Suite *s = suite_create("ctl_print");
     TCase *t = tcase_create("print");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, get_prints_key_and_value_lines);
@@ -298,8 +297,5 @@ int main(void)
     tcase_add_test(t, members_and_endpoints_are_printed_as_etcdctl_does);
     tcase_add_test(t, sizes_are_short);
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return suite_main(s);
 }

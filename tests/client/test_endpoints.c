@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client/internal.h"
+#include "tests/suite.h"
 
 static const struct {
     const char *list;
@@ -111,8 +112,6 @@ int main(void)
 {
     Suite *s = suite_create("endpoints");
     TCase *t = tcase_create("list");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_loop_test(t, endpoint_list_is_understood, 0, ARRAY_LENGTH(good));
     tcase_add_loop_test(t, wrong_endpoint_list_is_refused_with_a_reason, 0,
@@ -120,8 +119,5 @@ int main(void)
     tcase_add_test(t, long_wrong_endpoint_does_not_overflow_the_error);
     tcase_add_test(t, endless_list_is_refused);
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return suite_main(s);
 }

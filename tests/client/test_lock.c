@@ -10,6 +10,7 @@
 
 #include "client/internal.h"
 #include "fake.h"
+#include "tests/suite.h"
 
 static struct fake one, two;
 static struct pawl *p;
@@ -66,7 +67,7 @@ START_TEST(renewal_of_an_ended_lease_is_not_found)
 {
     struct pawl_lease_result *renewed = (struct pawl_lease_result *)&one;
 
-    one.ttl_s = 0; /* as the wire says it */
+    fake_set_ttl(&one, 0); /* as the wire says it */
     ck_assert_int_eq(pawl_lease_renew(p, 1, &renewed), PAWL_NOT_FOUND);
     ck_assert_ptr_null(renewed);
     ck_assert_str_eq(pawl_error(p), status_text(ST_LEASE_NOT_FOUND));
@@ -107,10 +108,10 @@ START_TEST(keeper_renews_at_once_and_then_trusts_the_whole_ttl)
 {
     struct pawl_keeper *k;
 
-    one.ttl_s = 1000;
+    fake_set_ttl(&one, 1000);
     k = pawl_keeper_start(p, 7, 10);
     while (pawl_keeper_left_ms(k) <= 10000) { /* the test's timeout bounds it */
-        usleep(1000);
+        ck_assert(!fd_is_readable(pawl_keeper_fd(k), 1));
     }
     ck_assert_int_eq(pawl_keeper_status(k), PAWL_OK);
     ck_assert_uint_le(pawl_keeper_left_ms(k), 1000000);
@@ -125,7 +126,7 @@ START_TEST(keeper_renews_again_after_a_third)
 {
     struct pawl_keeper *k;
 
-    one.ttl_s = 1;
+    fake_set_ttl(&one, 1);
     k = pawl_keeper_start(p, 7, 1);
     while (fake_calls(&one, FAKE_RENEW) < 4) {
         ck_assert(!fd_is_readable(pawl_keeper_fd(k), 10));
@@ -140,7 +141,7 @@ START_TEST(keeper_knows_when_the_lease_is_gone)
     struct pawl_keeper *k;
     char text[PAWL_ERROR_BYTES];
 
-    one.ttl_s = 0;
+    fake_set_ttl(&one, 0);
     k = pawl_keeper_start(p, 7, 1000);
     ck_assert(fd_is_readable(pawl_keeper_fd(k), -1));
     ck_assert_int_eq(pawl_keeper_status(k), PAWL_LOST);
@@ -193,9 +194,7 @@ START_TEST(keeper_stops_in_the_middle_of_a_renewal)
 
     fake_plan(&one, FAKE_RENEW, FAKE_SILENT, GRPC_OK, NULL);
     k = pawl_keeper_start(p, 7, 1000);
-    while (fake_calls(&one, FAKE_RENEW) == 0) {
-        usleep(1000);
-    }
+    fake_await_call(&one, FAKE_RENEW);
     pawl_keeper_stop(k);
     ck_assert_uint_le(clock_ms() - start, 10000); /* not the 250 s it had */
 }
@@ -347,8 +346,6 @@ int main(void)
 {
     Suite *s = suite_create("lock");
     TCase *t = tcase_create("leases and locks");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 20);
@@ -373,8 +370,5 @@ int main(void)
     tcase_add_test(t, lease_that_ended_in_the_queue_is_replaced);
     tcase_add_test(t, lock_is_released_and_checked_by_its_token);
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return suite_main(s);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client/internal.h"
+#include "tests/suite.h"
 
 #define YES true
 #define NO false
@@ -222,8 +223,6 @@ int main(void)
 {
     Suite *s = suite_create("retry");
     TCase *t = tcase_create("rules");
-    SRunner *r = srunner_create(s);
-    int failed;
 
     tcase_add_loop_test(t, outcome_is_judged, 0, ARRAY_LENGTH(table));
     tcase_add_test(t, write_that_may_be_applied_is_never_repeated);
@@ -235,8 +234,5 @@ int main(void)
     tcase_add_test(t,
                    read_leaves_time_for_another_endpoint_and_a_write_does_not);
     suite_add_tcase(s, t);
-    srunner_run_all(r, CK_ENV);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed > 0;
+    return suite_main(s);
 }

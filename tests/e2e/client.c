@@ -310,11 +310,11 @@ void call_acquire(struct call *call, struct client *c,
                &pawl__v1__acquire_response__descriptor, NULL, 0);
 }
 
-struct answer client_acquire(struct client *c, const struct lock_request *rq)
+struct answer client_acquire(struct client *c, const struct lock_request *lock)
 {
     struct call call;
 
-    call_acquire(&call, c, rq);
+    call_acquire(&call, c, lock);
     return finish(&call);
 }
 

@@ -101,8 +101,8 @@ struct lock_request {
 };
 
 void call_acquire(struct call *call, struct client *c,
-                  const struct lock_request *rq);
-struct answer client_acquire(struct client *c, const struct lock_request *rq);
+                  const struct lock_request *lock);
+struct answer client_acquire(struct client *c, const struct lock_request *lock);
 struct answer client_release(struct client *c, const struct fence *held);
 struct answer client_check(struct client *c, const char *name, int64_t token);
 /* The fence of a grant. */

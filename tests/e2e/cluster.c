@@ -174,6 +174,10 @@ void cluster_free(struct cluster *c)
             cluster_kill(c, i);
         }
     }
+    for (size_t i = 0; i < c->config.n; i++) { /* built with a sanitizer */
+        ck_assert(!cluster_log_has(c, i, "WARNING: ThreadSanitizer"));
+        ck_assert(!cluster_log_has(c, i, "runtime error: "));
+    }
     program_unwatch(c->dir);
     remove_tree(c->dir);
     for (size_t i = 0; i < c->config.n; i++) {

@@ -30,12 +30,13 @@ struct raw *raw_connect(const char *address)
 {
     struct raw *r = mem_alloc(1, sizeof(*r));
     struct sockaddr_in a = {.sin_family = AF_INET};
+    const char *colon = strchr(address, ':');
     char host[32];
-    int port;
 
-    ck_assert_int_eq(sscanf(address, "%31[^:]:%d", host, &port), 2);
-    a.sin_port = htons((uint16_t)port);
-    inet_pton(AF_INET, host, &a.sin_addr);
+    ck_assert_ptr_nonnull(colon);
+    snprintf(host, sizeof(host), "%.*s", (int)(colon - address), address);
+    a.sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
+    ck_assert_int_eq(inet_pton(AF_INET, host, &a.sin_addr), 1);
     r->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_msg(connect(r->fd, (struct sockaddr *)&a, sizeof(a)) == 0,
                   "connect to %s: %s", address, strerror(errno));
@@ -155,7 +156,7 @@ static void take_header(struct raw *r, const nghttp2_nv *nv)
     snprintf(value, sizeof(value), "%.*s", (int)nv->valuelen,
              (const char *)nv->value);
     if (nv->namelen == 11 && memcmp(nv->name, "grpc-status", 11) == 0) {
-        r->status = atoi(value);
+        r->status = (int)strtol(value, NULL, 10);
     }
     if (nv->namelen == 12 && memcmp(nv->name, "grpc-message", 12) == 0) {
         snprintf(r->message, sizeof(r->message), "%s", value);

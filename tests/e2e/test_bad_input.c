@@ -71,15 +71,18 @@ static void tear_down(void)
 static const struct garbage {
     const char *what, *bytes;
     size_t size;
+    bool may_go_on; /* to become something: the server waits for the rest */
 } garbage[] = {
-    {"text", "hello, is this the lock service?\r\n\r\n", 36},
-    {"zeros", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 29},
-    {"a TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x11\x22", 13},
-    {"nearly the preface", "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", 24},
+    {"text", "hello, is this the lock service?\r\n\r\n", 36, false},
+    {"zeros", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 29,
+     false},
+    {"a TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x11\x22", 13,
+     false},
+    {"nearly the preface", "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", 24, false},
     {"a frame of 16 MiB", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\x04",
-     28},
+     28, true},
     {"SETTINGS of 5 bytes",
-     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\5\4\0\0\0\0\0abcde", 38},
+     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\5\4\0\0\0\0\0abcde", 38, false},
 };
 
 START_TEST(garbage_instead_of_a_preface_is_closed)
@@ -87,14 +90,7 @@ START_TEST(garbage_instead_of_a_preface_is_closed)
     struct raw *r = raw_connect(cluster_address(cluster, 0));
 
     raw_write(r, garbage[_i].bytes, garbage[_i].size);
-    /* What may still become a preface or a frame ends with the client's end. */
-    if (_i == 2 || _i == 4) {
-        struct raw *peer = raw_connect(cluster_peer_address(cluster, 0));
-
-        raw_write(peer, garbage[_i].bytes, garbage[_i].size);
-        raw_free(peer);
-    }
-    if (_i != 4) {
+    if (!garbage[_i].may_go_on) {
         ck_assert_msg(raw_wait_closed(r), "%s: the server listens on",
                       garbage[_i].what);
     }
@@ -339,7 +335,7 @@ START_TEST(garbage_on_the_peer_port_disturbs_nobody)
         struct raw *r = raw_connect(cluster_peer_address(cluster, i % 3));
 
         raw_write(r, garbage[i].bytes, garbage[i].size);
-        if (i != 4) {
+        if (!garbage[i].may_go_on) {
             ck_assert(raw_wait_closed(r));
         }
         raw_free(r);

@@ -97,7 +97,6 @@ until_true() {
             failed=$((failed + 1))
             return 1
         fi
-        sleep 0.02
     done
 }
 

@@ -61,7 +61,9 @@ START_TEST(a_write_waits_for_the_new_leader_and_succeeds)
         cluster_up(&(struct cluster_config){.n = 3,
                                             .heartbeat_ms = t->heartbeat_ms,
                                             .election_ms = t->election_ms});
-    uint64_t us[16];
+    uint64_t us[16] = {0};
+
+    ck_assert_uint_le(t->kills, ARRAY_LENGTH(us));
 
     for (size_t i = 0; i < t->kills; i++) {
         us[i] = measure(c, &r);

@@ -181,16 +181,15 @@ static void be_a_holder(int report)
 {
     struct client *c = client_new(cluster_address(cluster, 0));
     struct fence f = acquire(c, 0, 1);
-    int n = dprintf(report, "%" PRId64 "\n", f.token);
 
+    (void)dprintf(report, "%" PRId64 "\n", f.token);
     for (;;) {
         struct answer a = client_put(c, "guarded", "by the old holder", 0, &f);
 
         if (a.code != GRPC_OK) {
-            n = dprintf(report, "%d %s\n", (int)a.code, a.text);
-            _exit(n > 0 ? 0 : 1);
+            _exit(dprintf(report, "%d %s\n", (int)a.code, a.text) <= 0);
         }
-        n = dprintf(report, "written\n");
+        (void)dprintf(report, "written\n");
         answer_release(&a);
     }
 }
@@ -536,7 +535,7 @@ START_TEST(only_the_holder_s_key_and_token_open_the_guard)
     wrong.token += 2;
     assert_put_refused(clients[1], &wrong);
     wrong = holder;
-    strcpy(wrong.key, "no/such/lock");
+    snprintf(wrong.key, sizeof(wrong.key), "no/such/lock");
     assert_put_refused(clients[2], &wrong);
     a = client_delete(clients[2], "guarded", &wrong);
     assert_failed(&a, ST_FENCED);

@@ -316,12 +316,17 @@ static bool same_page(const struct answer *a, const struct answer *b)
 static bool find_write(struct writers *w, const Mvccpb__KeyValue *kv,
                        size_t *writer, size_t *sequence)
 {
-    char text[64];
+    char text[64], *dot, *end;
 
     snprintf(text, sizeof(text), "%.*s", (int)kv->value.len,
              (const char *)kv->value.data);
-    return sscanf(text, "%zu.%zu", writer, sequence) == 2 &&
-           *writer < w->n_writers && *sequence < w->writers[*writer].n;
+    *writer = strtoul(text, &dot, 10);
+    if (dot == text || *dot != '.') {
+        return false;
+    }
+    *sequence = strtoul(dot + 1, &end, 10);
+    return end > dot + 1 && *end == '\0' && *writer < w->n_writers &&
+           *sequence < w->writers[*writer].n;
 }
 
 /* One version of one key, as a server has it. */

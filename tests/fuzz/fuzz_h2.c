@@ -69,17 +69,20 @@ static void ignore(struct rpc_call *c)
     (void)c;
 }
 
-#define REQUEST .request = &etcdserverpb__range_request__descriptor
+#define REQUEST (&etcdserverpb__range_request__descriptor)
 
 static const struct rpc_method methods[] = {
-    {.path = "/t.T/A", REQUEST, .on_message = reply, .on_close = ignore},
+    {.path = "/t.T/A",
+     .request = REQUEST,
+     .on_message = reply,
+     .on_close = ignore},
     {.path = "/t.T/B",
-     REQUEST,
+     .request = REQUEST,
      .server_streams = true,
      .on_message = answer,
      .on_close = ignore},
     {.path = "/t.T/C",
-     REQUEST,
+     .request = REQUEST,
      .client_streams = true,
      .server_streams = true,
      .on_open = ignore,

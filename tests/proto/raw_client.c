@@ -37,9 +37,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame,
     (void)flags;
     snprintf(text, sizeof(text), "%.*s", (int)value_size, (const char *)value);
     if (is(name, name_size, ":status")) {
-        s->http_status = atoi(text);
+        s->http_status = (int)strtol(text, NULL, 10);
     } else if (is(name, name_size, "grpc-status")) {
-        s->grpc_status = atoi(text);
+        s->grpc_status = (int)strtol(text, NULL, 10);
     } else if (is(name, name_size, "grpc-message")) {
         snprintf(s->message, sizeof(s->message), "%s", text);
     } else if (is(name, name_size, "content-type")) {

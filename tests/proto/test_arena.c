@@ -10,6 +10,7 @@
 #include "etcd/rpc.pb-c.h"
 #include "proto/arena.h"
 #include "proto/base.h"
+#include "tests/suite.h"
 
 static struct arena a;
 
@@ -146,8 +147,6 @@ int main(void)
 {
     Suite *s = suite_create("arena");
     TCase *tc = tcase_create("arena");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, memory_is_zeroed_aligned_and_apart);
@@ -158,9 +157,5 @@ int main(void)
     tcase_add_test(tc, messages_unpack_into_it);
     tcase_add_test(tc, allocator_stops_at_its_limit);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proto/base.h"
+#include "tests/suite.h"
 
 static struct slice text_of(const char *s)
 {
@@ -132,8 +133,6 @@ int main(void)
 {
     Suite *s = suite_create("base");
     TCase *tc = tcase_create("base");
-    SRunner *sr;
-    int failed;
 
     tcase_add_test(tc, slices_are_ordered_as_keys_are);
     tcase_add_test(tc, zero_bytes_count);
@@ -144,9 +143,5 @@ int main(void)
     tcase_add_test(tc, clock_does_not_run_back);
     tcase_add_test(tc, random_numbers_differ);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proto/grpc.h"
+#include "tests/suite.h"
 
 static struct slice text_of(const char *s)
 {
@@ -222,8 +223,6 @@ int main(void)
 {
     Suite *s = suite_create("grpc");
     TCase *tc = tcase_create("grpc");
-    SRunner *sr;
-    int failed;
 
     tcase_add_loop_test(tc, timeout_is_parsed, 0, (int)ARRAY_LENGTH(timeouts));
     tcase_add_loop_test(tc, timeout_survives_its_format, 0, 8);
@@ -238,9 +237,5 @@ int main(void)
     tcase_add_loop_test(tc, bad_base64_is_refused, 0, 15);
     tcase_add_loop_test(tc, content_type_is_recognised, 0, 9);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

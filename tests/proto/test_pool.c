@@ -9,6 +9,7 @@
 
 #include "proto/base.h"
 #include "proto/pool.h"
+#include "tests/suite.h"
 
 static struct pool pool;
 
@@ -97,8 +98,6 @@ int main(void)
 {
     Suite *s = suite_create("pool");
     TCase *tc = tcase_create("pool");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, blocks_of_every_size_stay_apart);
@@ -106,9 +105,5 @@ int main(void)
     tcase_add_test(tc, freed_block_is_used_again);
     tcase_add_test(tc, kept_blocks_are_bounded);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "rpc_world.h"
+#include "tests/suite.h"
 
 static struct world w;
 static struct result r;
@@ -206,7 +207,7 @@ START_TEST(peer_is_known)
     w.in_message = note_peer;
     world_unary(&w, &r, "/test.T/Echo", "x", 0);
     ck_assert(strncmp(seen_peer, "127.0.0.1:", 10) == 0);
-    ck_assert_int_ne(atoi(seen_peer + 10), w.port);
+    ck_assert_int_ne(strtol(seen_peer + 10, NULL, 10), w.port);
 }
 END_TEST
 
@@ -777,7 +778,7 @@ END_TEST
 
 START_TEST(connections_beyond_the_limit_are_closed)
 {
-    struct rpc_channel *first = w.channel;
+    struct rpc_channel *first;
     struct result got = {0};
 
     teardown();
@@ -851,8 +852,6 @@ int main(void)
 {
     Suite *s = suite_create("rpc");
     TCase *tc = tcase_create("rpc");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
@@ -901,9 +900,5 @@ int main(void)
     tcase_add_test(tc, figures_add_up);
     tcase_add_test(tc, idle_connection_is_kept_alive_by_pings);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

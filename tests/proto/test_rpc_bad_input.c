@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "raw_client.h"
+#include "tests/suite.h"
 
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define SETTINGS "\0\0\0\4\0\0\0\0\0"
@@ -411,8 +412,6 @@ int main(void)
 {
     Suite *s = suite_create("rpc_bad_input");
     TCase *tc = tcase_create("rpc_bad_input");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
@@ -440,9 +439,5 @@ int main(void)
     tcase_add_test(tc, peer_that_vanishes_leaves_nothing);
     tcase_add_test(tc, many_half_open_connections_do_not_hinder);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "rpc_world.h"
+#include "tests/suite.h"
 
 #define SETTINGS "\0\0\0\4\0\0\0\0\0"
 #define CALLS 5
@@ -453,8 +454,6 @@ int main(void)
 {
     Suite *s = suite_create("rpc_channel");
     TCase *tc = tcase_create("rpc_channel");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
@@ -476,9 +475,5 @@ int main(void)
     tcase_add_test(tc, dead_server_is_noticed_by_pings);
     tcase_add_test(tc, request_says_what_grpc_wants);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

@@ -7,6 +7,7 @@
 
 #include "proto/base.h"
 #include "proto/status.h"
+#include "tests/suite.h"
 
 static const struct {
     enum status st;
@@ -69,17 +70,11 @@ int main(void)
 {
     Suite *s = suite_create("status");
     TCase *tc = tcase_create("status");
-    SRunner *sr;
-    int failed;
 
     tcase_add_loop_test(tc, etcds_texts_and_codes_are_exact, 0,
                         (int)ARRAY_LENGTH(rows));
     tcase_add_test(tc, every_failure_has_a_code_and_a_text_of_its_own);
     tcase_add_test(tc, codes_have_names);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

@@ -7,6 +7,7 @@
 
 #include "proto/base.h"
 #include "proto/timers.h"
+#include "tests/suite.h"
 
 #define N 500
 
@@ -172,8 +173,6 @@ int main(void)
 {
     Suite *s = suite_create("timers");
     TCase *tc = tcase_create("timers");
-    SRunner *sr;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, heap_stays_a_heap);
@@ -183,9 +182,5 @@ int main(void)
     tcase_add_test(tc, timer_may_set_itself_and_cancel_others_when_it_fires);
     tcase_add_test(tc, due_in_the_past_fires_at_once);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

@@ -396,6 +396,99 @@ START_TEST(timeout_now_is_for_the_leader_to_say)
 }
 END_TEST
 
+/* ---- a disk that stalls
+ * ----------------------------------------------------- */
+
+static void setup_stall(void)
+{
+    struct raft_config config;
+
+    raft_config_defaults(&config);
+    config.disk_stall_ticks = 15;
+    single_begin(&s, &(struct cluster_options){
+                         .n_voters = 3, .seed = 3, .config = &config});
+    single_lead(&s);
+}
+
+/* Both others answer heartbeats. */
+static void tick_and_hear(unsigned n)
+{
+    for (; n > 0 && raft_role(s.raft) == RAFT_LEADER; n--) {
+        single_tick(&s, 1);
+        (void)single_step(&s, ask(RAFT_HEARTBEAT_RESPONSE, 2, 2, 0, 0));
+        (void)single_step(&s, ask(RAFT_HEARTBEAT_RESPONSE, 3, 2, 0, 0));
+    }
+}
+
+START_TEST(F8_leadership_goes_to_the_one_that_is_furthest)
+{
+    raft_index index;
+
+    ck_assert_int_eq(raft_propose(s.raft, "x", 1, &index), RAFT_OK);
+    single_work(&s);
+    single_acknowledge(&s, 3, index);
+    tick_and_hear(14);
+    ck_assert(!raft_disk_is_stalled(s.raft));
+    ck_assert_int_eq(raft_propose(s.raft, "y", 1, &index), RAFT_OK);
+    single_work(&s);
+    single_acknowledge(&s, 3, index);
+    single_tick(&s, 1); /* 15 since the oldest write began */
+    ck_assert(raft_disk_is_stalled(s.raft));
+    ck_assert_ptr_nonnull(single_sent(&s, RAFT_TIMEOUT_NOW, 3));
+    ck_assert_ptr_null(single_sent(&s, RAFT_TIMEOUT_NOW, 2));
+    ck_assert_int_eq(raft_propose(s.raft, "z", 1, &index), RAFT_BUSY);
+}
+END_TEST
+
+START_TEST(F8_leader_is_gone_one_election_timeout_after_the_bound)
+{
+    raft_index index;
+
+    ck_assert_int_eq(raft_propose(s.raft, "x", 1, &index), RAFT_OK);
+    single_work(&s);
+    tick_and_hear(15 + 9);
+    ck_assert_int_eq(raft_role(s.raft), RAFT_LEADER);
+    tick_and_hear(1);
+    ck_assert_int_eq(raft_role(s.raft), RAFT_FOLLOWER);
+    single_tick(&s, 200);
+    ck_assert_int_eq(raft_role(s.raft), RAFT_FOLLOWER); /* still stalled */
+    single_sync(&s);
+    single_tick(&s, 20);
+    ck_assert_int_eq(raft_role(s.raft), RAFT_PRE_CANDIDATE);
+}
+END_TEST
+
+START_TEST(F8_stalled_target_does_not_take_over)
+{
+    (void)single_append(&s, 2, 3, raft_last_index(s.raft), 2, "3", 1);
+    single_tick(&s, 9);
+    ck_assert_int_eq(heartbeat(2, 3), RAFT_OK);
+    single_tick(&s, 6);
+    ck_assert(raft_disk_is_stalled(s.raft));
+    ck_assert_int_eq(single_step(&s, ask(RAFT_TIMEOUT_NOW, 2, 3, 0, 0)),
+                     RAFT_OK);
+    ck_assert_int_eq(raft_role(s.raft), RAFT_FOLLOWER);
+}
+END_TEST
+
+/* A write begins before the one before it is done: the age is the oldest's. */
+START_TEST(F9_moving_disk_is_not_stalled)
+{
+    raft_index index;
+
+    for (unsigned i = 0; i < 100; i++) {
+        ck_assert_int_eq(raft_propose(s.raft, "x", 1, &index), RAFT_OK);
+        single_work(&s);
+        tick_and_hear(7);
+        ck_assert_int_eq(raft_role(s.raft), RAFT_LEADER);
+        if (s.server->disk.n_writes > 1) {
+            cluster_sync(s.cluster, s.server, 1);
+        }
+        ck_assert_int_eq(raft_propose(s.raft, "x", 1, &index), RAFT_OK);
+    }
+}
+END_TEST
+
 START_TEST(A16_learner_does_not_campaign_but_votes)
 {
     struct raft_server servers[] = {
@@ -445,6 +538,15 @@ int main(void)
 {
     Suite *suite = suite_create("election");
     TCase *t = tcase_create("pre-vote"), *plain = tcase_create("plain");
+    TCase *stall = tcase_create("stall");
+
+    tcase_add_checked_fixture(stall, setup_stall, teardown);
+    tcase_add_test(stall, F8_leadership_goes_to_the_one_that_is_furthest);
+    tcase_add_test(stall,
+                   F8_leader_is_gone_one_election_timeout_after_the_bound);
+    tcase_add_test(stall, F8_stalled_target_does_not_take_over);
+    tcase_add_test(stall, F9_moving_disk_is_not_stalled);
+    suite_add_tcase(suite, stall);
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, timeout_is_drawn_anew_from_n_to_2n);

@@ -1,8 +1,9 @@
 /*
  * test_random.c - whole clusters under faults that a seed draws: loss,
  * duplication, reordering, partitions, crashes that lose what is not synced,
- * slow disks, compaction. cluster.c checks safety all along; then the faults
- * stop and a write must commit everywhere (O12).
+ * slow disks, compaction, snapshots that break or arrive late, servers that
+ * become members, voters, learners and nobody. cluster.c checks safety all
+ * along; then the faults stop and a write must commit everywhere (O12).
  *
  *     PAWL_SEED=0x1234 build/.../test_random      repeats one run
  *     PAWL_RUNS=1000                              more of them
@@ -22,7 +23,9 @@ struct world {
     unsigned ticks;             /* per cent: how fast timers run */
     unsigned syncs;             /* per cent: how fast disks are */
     unsigned fault;             /* one step in this many is a fault */
-    unsigned n_proposed;
+    bool changes;               /* of the members */
+    bool cuts_deep;             /* compaction does not wait for the slowest */
+    unsigned n_proposed, n_changed, n_joint;
 };
 
 static bool chance(struct world *w, unsigned percent)
@@ -113,6 +116,9 @@ static void repair_all(struct world *w)
 {
     cluster_heal(w->c);
     for (raft_id id = 1; id <= w->c->n; id++) {
+        if (cluster_at(w->c, id)->is_installing) {
+            cluster_install(w->c, cluster_at(w->c, id), true);
+        }
         cluster_hold_disk(w->c, id, false);
         if (cluster_at(w->c, id)->raft == NULL) {
             restart(w, cluster_at(w->c, id));
@@ -154,8 +160,69 @@ static void compact_some(struct world *w)
     raft_index all;
 
     if (s->raft != NULL) {
-        all = raft_all_match_index(s->raft);
+        all = w->cuts_deep ? s->applied : raft_all_match_index(s->raft);
         cluster_compact(w->c, s->id, all < s->applied ? all : s->applied);
+    }
+}
+
+/* A stream ends, well or not; a state is installed, or not, or the power fails
+ * on the way. */
+static void move_snapshots(struct world *w)
+{
+    struct cluster *c = w->c;
+    struct server *s = cluster_at(c, anybody(w));
+
+    if (s->is_installing) {
+        if (chance(w, 10)) {
+            cluster_install_and_crash(c, s);
+        } else {
+            cluster_install(c, s, chance(w, 80));
+        }
+    } else if (c->n_transfers > 0) {
+        size_t i = rng_below(&w->rng, c->n_transfers);
+
+        if (chance(w, 20)) {
+            cluster_transfer_fails(c, i);
+        } else {
+            cluster_transfer_arrives(c, i, chance(w, 50));
+        }
+    }
+}
+
+/* Everybody may become anything; mostly few do. */
+static void change_members(struct world *w, struct server *s)
+{
+    unsigned much = chance(w, 20) ? 50 : 15;
+    struct raft_configuration target;
+    raft_index index;
+
+    cluster_parse_members(&target, "");
+    for (raft_id id = 1; id <= w->c->n; id++) {
+        enum raft_server_role role;
+        bool is_in = cluster_role(raft_configuration_now(s->raft), id, &role);
+
+        if (chance(w, much)) {
+            is_in = chance(w, 75);
+            role = chance(w, 70) ? RAFT_VOTER : RAFT_LEARNER;
+        }
+        if (is_in) {
+            target.servers[target.n_servers++] = (struct raft_server){id, role};
+        }
+    }
+    if (raft_propose_configuration(s->raft, &target, &index) == RAFT_OK) {
+        w->n_changed++;
+        w->n_joint +=
+            raft_configuration_is_joint(raft_configuration_now(s->raft));
+    }
+    raft_configuration_release(&target);
+}
+
+static void change_some_members(struct world *w)
+{
+    struct server *s = cluster_at(w->c, anybody(w));
+
+    if (w->changes && s->raft != NULL) {
+        change_members(w, s);
     }
 }
 
@@ -186,6 +253,10 @@ static void step(struct world *w)
     case 5:
         if (chance(w, 10)) {
             compact_some(w);
+        } else if (chance(w, 10)) {
+            change_some_members(w);
+        } else {
+            move_snapshots(w);
         }
         break;
     case 6:
@@ -202,6 +273,37 @@ static void step(struct world *w)
     }
 }
 
+/* As who is furthest knows them. */
+static const struct raft_configuration *newest_members(struct cluster *c)
+{
+    struct server *best = cluster_at(c, 1);
+
+    for (raft_id id = 2; id <= c->n; id++) {
+        if (cluster_at(c, id)->applied > best->applied) {
+            best = cluster_at(c, id);
+        }
+    }
+    return raft_configuration_now(best->raft);
+}
+
+/* Whatever terms others are in: a removed server may go on asking for votes
+ * when there is no pre-vote, and nobody listens. */
+static raft_id newest_leader(struct cluster *c)
+{
+    raft_id leader = 0;
+    raft_term term = 0;
+
+    for (raft_id id = 1; id <= c->n; id++) {
+        const struct raft *r = cluster_at(c, id)->raft;
+
+        if (raft_role(r) == RAFT_LEADER && raft_term_now(r) > term) {
+            leader = id;
+            term = raft_term_now(r);
+        }
+    }
+    return leader;
+}
+
 /* O12: all faults are over; soon a write is applied by everybody. */
 static void make_progress(struct world *w)
 {
@@ -210,7 +312,7 @@ static void make_progress(struct world *w)
 
     repair_all(w);
     for (raft_index i = 0;; n++) {
-        raft_id leader = cluster_leader(c);
+        raft_id leader = newest_leader(c);
         size_t done = 0;
 
         ck_assert_msg(n < 400, "no progress in 400 ticks");
@@ -219,11 +321,15 @@ static void make_progress(struct world *w)
             cluster_propose(c, leader, "last", &i) != RAFT_OK) {
             i = 0;
         }
-        for (raft_id id = 1; id <= c->n && i != 0; id++) {
-            done += cluster_at(c, id)->applied >= i;
-        }
-        if (done == c->n) {
-            break;
+        if (i != 0) {
+            const struct raft_configuration *k = newest_members(c);
+
+            for (size_t m = 0; m < k->n_servers; m++) {
+                done += cluster_at(c, k->servers[m].id)->applied >= i;
+            }
+            if (done == k->n_servers && !raft_configuration_is_joint(k)) {
+                break;
+            }
         }
     }
 }
@@ -254,6 +360,8 @@ static void run(uint64_t seed)
     config.inflight_messages_max = 1 + rng_below(&w.rng, 8);
     config.inflight_bytes_max = 1000 + rng_below(&w.rng, 10000);
     config.uncommitted_bytes_max = 10000;
+    config.disk_stall_ticks =
+        rng_below(&w.rng, 2) == 0 ? 5 + (unsigned)rng_below(&w.rng, 30) : 0;
     o.n_voters = rng_below(&w.rng, 2) == 0 ? 3 : 5;
     o.n_learners = rng_below(&w.rng, 3) == 0;
     o.no_pre_vote = rng_below(&w.rng, 4) == 0;
@@ -264,13 +372,19 @@ static void run(uint64_t seed)
     w.fault = 50 + (unsigned)rng_below(&w.rng, 2000);
     w.syncs = rng_below(&w.rng, 2) == 0 ? 100 : 3;
     w.ticks = 5 + (unsigned)rng_below(&w.rng, 96);
+    w.cuts_deep = rng_below(&w.rng, 2) == 0;
+    /* In plain Raft a server that was removed disturbs for ever (4.2.3). */
+    w.changes = !o.no_check_quorum && rng_below(&w.rng, 2) == 0;
+    o.n_spares = w.changes ? rng_below(&w.rng, 3) : 0;
     w.c = cluster_new(&o);
     for (unsigned i = 0; i < STEPS; i++) {
         step(&w);
     }
-    printf("  applied=%llu terms=%llu proposed=%u\n",
+    printf("  applied=%llu terms=%llu proposed=%u snapshots=%zu/%zu "
+           "changes=%u joint=%u\n",
            (unsigned long long)w.c->applied_max,
-           (unsigned long long)raft_term_seen(w.c), w.n_proposed);
+           (unsigned long long)raft_term_seen(w.c), w.n_proposed,
+           w.c->n_restores, w.c->n_told, w.n_changed, w.n_joint);
     make_progress(&w);
     cluster_free(w.c);
 }
@@ -287,6 +401,99 @@ START_TEST(O1_to_O7_and_O12_hold_under_random_faults)
     for (uint64_t i = 0; i < n; i++) {
         run(0x5eed0000 + i);
     }
+}
+END_TEST
+
+/* ---- any graph of links
+ * ------------------------------------------------------- */
+
+/* Each link, both ways, is up or down. */
+static void cut_some_links(struct cluster *c, struct rng *g, unsigned percent)
+{
+    for (raft_id a = 1; a <= c->n; a++) {
+        for (raft_id b = a + 1; b <= c->n; b++) {
+            bool cut = rng_below(g, 100) < percent;
+
+            cluster_cut(c, a, b, cut);
+            cluster_cut(c, b, a, cut);
+        }
+    }
+}
+
+static bool would_vote_for(const struct cluster *c, raft_id voter, raft_id id)
+{
+    const struct raft *a = c->servers[voter - 1].raft;
+    const struct raft *b = c->servers[id - 1].raft;
+    raft_index last_a = raft_last_index(a), last_b = raft_last_index(b);
+    raft_term term_a = raft_entry_at(a, last_a)->term;
+    raft_term term_b = raft_entry_at(b, last_b)->term;
+
+    return !c->cut[voter][id] &&
+           (term_b > term_a || (term_b == term_a && last_b >= last_a));
+}
+
+/* Somebody sees a quorum of servers that have no more than itself. */
+static bool somebody_can_win(const struct cluster *c)
+{
+    for (raft_id id = 1; id <= c->n; id++) {
+        size_t votes = 0;
+
+        for (raft_id voter = 1; voter <= c->n; voter++) {
+            votes += would_vote_for(c, voter, id);
+        }
+        if (votes > c->n / 2) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Writes commit while the links stay as they are. */
+static void check_that_somebody_leads(struct cluster *c, unsigned graph)
+{
+    raft_index enough = c->applied_max + 20;
+    unsigned n = 0;
+
+    while (c->applied_max < enough) {
+        ck_assert_msg(n++ < 300, "no leader in graph %u", graph);
+        cluster_tick(c, 1);
+        for (raft_id id = 1; id <= c->n; id++) {
+            if (raft_is_settled_leader(cluster_at(c, id)->raft)) {
+                (void)cluster_propose(c, id, "x", NULL);
+            }
+        }
+    }
+}
+
+START_TEST(A13_ends_with_a_leader_if_one_can_win)
+{
+    unsigned n_winnable = 0;
+    struct rng g;
+
+    rng_init(&g, 0xa13 + (uint64_t)_i);
+    for (unsigned graph = 0; graph < 200; graph++) {
+        struct cluster_options o = {.n_voters = _i % 2 == 0 ? 5 : 3,
+                                    .seed = rng_next(&g)};
+        struct cluster *c = cluster_new(&o);
+
+        for (unsigned past = (unsigned)rng_below(&g, 4); past > 0; past--) {
+            raft_id leader = cluster_leader(c);
+
+            cut_some_links(c, &g, 30);
+            if (leader != 0) {
+                (void)cluster_propose(c, leader, "past", NULL);
+            }
+            cluster_tick(c, (unsigned)rng_below(&g, 40));
+        }
+        cut_some_links(c, &g, 20 + (unsigned)rng_below(&g, 50));
+        cluster_tick(c, 10); /* a leader that hears no quorum is gone */
+        if (somebody_can_win(c)) {
+            n_winnable++;
+            check_that_somebody_leads(c, graph);
+        }
+        cluster_free(c);
+    }
+    ck_assert_uint_gt(n_winnable, 50);
 }
 END_TEST
 
@@ -379,6 +586,7 @@ int main(void)
     TCase *t = tcase_create("random");
     tcase_set_timeout(t, 600);
     tcase_add_test(t, O1_to_O7_and_O12_hold_under_random_faults);
+    tcase_add_loop_test(t, A13_ends_with_a_leader_if_one_can_win, 0, 4);
     tcase_add_loop_test(t, no_message_stops_a_server, 0, 4);
     suite_add_tcase(suite, t);
     return suite_run(suite);

@@ -80,6 +80,7 @@ enum status machine_command(struct machine *m, Pawl__Command__V1__Command *c)
     pawl__command__v1__command__pack(c, data);
     st = machine_entry(m, RAFT_ENTRY_COMMAND, data, size);
     free(data); /* what stays must have been copied */
+    c->fence = NULL;
     return st;
 }
 

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/suite.h"
+
 static char directory[256];
 
 const char *suite_directory(void)
@@ -50,8 +52,6 @@ int suite_run_with(const char *name, const TTest *const *tests, size_t n,
 {
     Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tcase, NULL, suite_cleanup);
     tcase_add_checked_fixture(tcase, setup, teardown);
@@ -60,9 +60,5 @@ int suite_run_with(const char *name, const TTest *const *tests, size_t n,
         tcase_add_test(tcase, tests[i]);
     }
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_main(suite);
 }

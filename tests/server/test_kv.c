@@ -990,7 +990,8 @@ static void check_model_at(int64_t revision)
         }
         ck_assert_uint_lt(at, rs.n_kvs);
         ck_assert_int_eq(rs.kvs[at]->key.data[0], 'a' + k);
-        ck_assert_int_eq(atoi(value_of(rs.kvs[at])), model[revision][k]);
+        ck_assert_int_eq(strtol(value_of(rs.kvs[at]), NULL, 10),
+                         model[revision][k]);
         at++;
     }
     ck_assert_uint_eq(at, rs.n_kvs);

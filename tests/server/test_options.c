@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "server/options.h"
+#include "tests/suite.h"
 
 #define ARGS_MAX 16
 
@@ -137,8 +138,6 @@ int main(void)
 {
     Suite *s = suite_create("options");
     TCase *tc = tcase_create("options");
-    SRunner *sr;
-    int failed;
 
     tcase_add_test(tc, no_flag_is_a_cluster_of_one);
     tcase_add_test(tc, ids_are_the_same_on_every_member);
@@ -148,9 +147,5 @@ int main(void)
                         (int)(sizeof(bad) / sizeof(bad[0])));
     tcase_add_test(tc, help_and_version_end_well);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

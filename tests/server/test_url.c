@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "server/url.h"
+#include "tests/suite.h"
 
 static const struct {
     const char *text;
@@ -56,16 +57,10 @@ int main(void)
 {
     Suite *s = suite_create("url");
     TCase *tc = tcase_create("url");
-    SRunner *sr;
-    int failed;
 
     tcase_add_loop_test(tc, address_is_host_and_port, 0,
                         (int)(sizeof(rows) / sizeof(rows[0])));
     tcase_add_test(tc, list_leaves_out_what_is_empty);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "server/wire.h"
+#include "tests/suite.h"
 
 static const struct raft_entry entries[] = {
     {.index = 7, .term = 3, .type = RAFT_ENTRY_NOOP},
@@ -100,15 +101,9 @@ int main(void)
 {
     Suite *s = suite_create("wire");
     TCase *tc = tcase_create("wire");
-    SRunner *sr;
-    int failed;
 
     tcase_add_test(tc, every_field_survives);
     tcase_add_test(tc, unknown_types_are_refused);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "server/worker.h"
+#include "tests/suite.h"
 
 #define JOBS 1000
 
@@ -127,16 +128,10 @@ int main(void)
 {
     Suite *s = suite_create("worker");
     TCase *tc = tcase_create("worker");
-    SRunner *sr;
-    int failed;
 
     tcase_add_test(tc, order_is_kept_both_ways);
     tcase_add_test(tc, what_queues_up_during_a_batch_is_one_batch);
     tcase_add_test(tc, freeing_finishes_what_is_queued_and_tidies_in_steps);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+    return suite_main(s);
 }
