@@ -11,6 +11,10 @@
 #include "server/logger.h"
 #include "server/nodeinternal.h"
 
+/* A leader whose disk confirms nothing for so many election timeouts hands
+ * leadership over (F8); a disk that is slow but moves is left alone (F9). */
+#define DISK_STALL_ELECTIONS 5
+
 /* state.db trails by at most this much before it is written. */
 #define STATE_BYTES_MAX ((size_t)4 << 20)
 #define STATE_DELAY_MS 500
@@ -43,6 +47,7 @@ static void configure_raft(const struct node_config *c, struct raft_config *rc)
     rc->seed = c->seed;
     rc->heartbeat_ticks = c->heartbeat_ms / c->tick_ms;
     rc->election_ticks = c->election_ms / c->tick_ms;
+    rc->disk_stall_ticks = DISK_STALL_ELECTIONS * rc->election_ticks;
 }
 
 static void tell_members(struct node *n)
@@ -409,7 +414,6 @@ void node_on_forward(struct node *n, raft_id from,
         result.request = item->request;
         result.term = item->term;
         result.status = propose_for(n, item);
-        result.term = item->term;
         /* Taken ones are answered by being applied at the asker. */
         if (result.status != PAWL__PEER__V1__FORWARD_STATUS__FORWARD_OK) {
             n->env.forward_reply(n->env.context, from, &result);

@@ -1014,6 +1014,30 @@ START_TEST(D6_nothing_is_applied_while_a_snapshot_is_installed)
 }
 END_TEST
 
+/* F8: the disk of the leader hangs, without an error. */
+START_TEST(F8_leader_with_a_stalled_disk_is_replaced)
+{
+    struct world *w = world_new();
+    struct write put;
+    raft_id leader, next = 0;
+
+    elect(w);
+    leader = leader_of(w, 1);
+    w->sides[leader - 1].disk_stuck = true;
+    start_put(w, follower_of(leader), &put, "k", "v");
+    pass_ms(w, 4900); /* five election timeouts are the bound */
+    ck_assert_uint_eq(leader_of(w, 1), leader);
+    pass_ms(w, 3000);
+    next = leader_of(w, 1);
+    ck_assert_uint_ne(next, 0);
+    ck_assert_uint_ne(next, leader);
+    ck_assert_int_eq(put.done, 1);
+    ck_assert_int_eq(put.st, ST_OK);
+    arena_release(&put.arena);
+    world_free(w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("node");
@@ -1035,6 +1059,7 @@ int main(void)
     tcase_add_test(tc, lease_ends_after_its_ttl_and_not_before);
     tcase_add_test(tc, I1_deposed_leader_cannot_end_or_renew_a_lease);
     tcase_add_test(tc, I4_leases_get_a_new_ttl_after_an_election);
+    tcase_add_test(tc, F8_leader_with_a_stalled_disk_is_replaced);
     tcase_add_test(tc, A17_stuck_disk_starts_no_election);
     tcase_add_test(tc,
                    D10_a_write_that_came_back_in_a_snapshot_is_not_repeated);

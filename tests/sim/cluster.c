@@ -314,6 +314,14 @@ static void partition(struct cluster *c, bool one_way)
     TRACE(c, "%s", text);
 }
 
+void cluster_link_lost(struct cluster *c, unsigned at, unsigned to)
+{
+    if (cluster_chance(c, 500000) && !c->net.cut[to][at]) {
+        cluster_put(c, EVENT_LINK_LOST, at, cluster_between(c, 50, 20000),
+                    to + 1, 0);
+    }
+}
+
 static void break_stream(struct cluster *c)
 {
     unsigned a = (unsigned)cluster_between(c, 0, c->options.n_nodes - 1);
@@ -321,6 +329,7 @@ static void break_stream(struct cluster *c)
 
     c->figures.breaks++;
     streams_break(&c->streams, a, b);
+    cluster_link_lost(c, a, b);
     TRACE(c, "the connection n%u to n%u breaks", a + 1, b + 1);
 }
 
@@ -553,6 +562,10 @@ static void tell_process(struct cluster *c, struct process *p,
         break;
     case EVENT_STREAM:
         take_stream_item(c, p, e);
+        break;
+    case EVENT_LINK_LOST:
+        node_link_lost(p->node, e->value);
+        process_wake(p);
         break;
     case EVENT_REQUEST:
         request_start(p, e->attempt);

@@ -90,6 +90,8 @@ uint64_t cluster_attempt(struct cluster *c, uint64_t op);
 
 /* For members. */
 void cluster_elected(struct cluster *c, const struct process *p);
+/* A member's connection to another broke, and it may notice. Places. */
+void cluster_link_lost(struct cluster *c, unsigned at, unsigned to);
 /* The next entry is committed. */
 void cluster_commit(struct cluster *c, const struct raft_entry *e);
 void cluster_name_request(struct cluster *c, uint64_t incarnation,

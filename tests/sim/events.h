@@ -30,6 +30,7 @@ enum event_kind {
     EVENT_STREAM,    /* the head of a stream arrives */
     EVENT_ANSWER,    /* reaches a client */
     EVENT_KEEPALIVE, /* a client renews its lease */
+    EVENT_LINK_LOST, /* a member's connection to another broke */
     EVENT_GIVE_UP, /* a member hears that a client is gone, or waited enough */
 };
 

@@ -202,12 +202,24 @@ static void start_later(struct process *p)
     put(p, EVENT_START, cluster_between(p->cluster, 1000, 2000000));
 }
 
+static void end_links(struct process *p)
+{
+    unsigned place = (unsigned)p->id - 1;
+
+    streams_end(&p->cluster->streams, place);
+    for (unsigned k = 0; k < p->cluster->options.n_nodes; k++) {
+        if (k != place) {
+            cluster_link_lost(p->cluster, k, place);
+        }
+    }
+}
+
 static void end_process(struct process *p, bool power_cut)
 {
     disk_stop_at(p->disk, 1); /* closing writes nothing more */
     clear(p);
     disk_restart(p->disk, power_cut);
-    streams_end(&p->cluster->streams, (unsigned)p->id - 1);
+    end_links(p);
     if (power_cut) { /* a new boot, a new clock */
         process_set_clock(p, p->rate_ppm);
         p->clock_us = cluster_between(p->cluster, 0, 1000000000);
@@ -751,7 +763,7 @@ void process_stop(struct process *p)
     p->node = NULL;
     clear(p);
     disk_restart(p->disk, false);
-    streams_end(&p->cluster->streams, (unsigned)p->id - 1);
+    end_links(p);
     start_later(p);
 }
 

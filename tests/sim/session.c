@@ -431,6 +431,20 @@ static void take_lock(struct cluster *c, const struct op *op)
     check_holders(c, op->client);
 }
 
+/* I3: nobody is told that a lease is gone which it may count on. */
+static void check_gone(struct cluster *c, const struct op *op)
+{
+    const struct lease_record *r = record_of(c, op->lease);
+
+    if (model_lease(&c->model, op->lease) != NULL &&
+        cluster_now(c) < r->renewed_us + shortest_us(c, r->ttl_s)) {
+        oracle_fail(&c->oracle,
+                    "I3: lease %" PRIx64 " is alive, and c%u is told that it "
+                    "is not",
+                    op->lease, op->client);
+    }
+}
+
 static void take_keepalive(struct cluster *c, const struct op *op)
 {
     struct session *s = session_of(c, op);
@@ -442,6 +456,7 @@ static void take_keepalive(struct cluster *c, const struct op *op)
         take_lease(c, op, op->answer.ttl_s);
         check_holders(c, op->client);
     } else {
+        check_gone(c, op);
         forget_lease(s);
     }
 }

@@ -6,6 +6,7 @@
 
 #include "raft/base.h"
 #include "tests/sim/checker.h"
+#include "tests/suite.h"
 
 #define OPEN CHECK_OPEN
 #define PUT(b, e, v)                                                           \
@@ -178,8 +179,6 @@ int main(void)
 {
     Suite *suite = suite_create("checker");
     TCase *t = tcase_create("all");
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
 
     suite_add_tcase(suite, t);
     tcase_add_loop_test(t, history_is_told_good_or_bad, 0,
@@ -187,8 +186,5 @@ int main(void)
     tcase_add_loop_test(t, long_histories_of_a_true_register_are_good, 0, 20);
     tcase_add_loop_test(t, one_stale_read_spoils_a_long_history, 0, 20);
     tcase_add_test(t, a_search_has_an_end);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_main(suite);
 }

@@ -10,6 +10,7 @@
 #include "server/applier.h"
 #include "server/statedb.h"
 #include "tests/sim/disk.h"
+#include "tests/suite.h"
 
 /* As long as one process lives. */
 struct life {
@@ -115,15 +116,10 @@ int main(void)
 {
     Suite *suite = suite_create("state.db on a simulated disk");
     TCase *t = tcase_create("all");
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
 
     suite_add_tcase(suite, t);
     tcase_add_loop_test(t, what_was_written_survives_a_power_cut, 0, 10);
     tcase_add_loop_test(t, F1_what_follows_a_failed_sync_survives_a_power_cut,
                         0, 20);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_main(suite);
 }
