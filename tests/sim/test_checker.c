@@ -181,6 +181,7 @@ int main(void)
     TCase *t = tcase_create("all");
 
     suite_add_tcase(suite, t);
+    tcase_set_timeout(t, 60); /* a search; sanitizers slow it tenfold */
     tcase_add_loop_test(t, history_is_told_good_or_bad, 0,
                         sizeof histories / sizeof histories[0]);
     tcase_add_loop_test(t, long_histories_of_a_true_register_are_good, 0, 20);
