@@ -21,6 +21,14 @@ const char *raft_status_text(enum raft_status st)
         return "bad message";
     case RAFT_BAD_MEMBER:
         return "no such voter";
+    case RAFT_CHANGE_PENDING:
+        return "a change of the members is under way: try again later";
+    case RAFT_BAD_CONFIGURATION:
+        return "bad configuration";
+    case RAFT_STALE_SNAPSHOT:
+        return "stale snapshot";
+    case RAFT_BAD_SNAPSHOT:
+        return "bad snapshot";
     }
     return "unknown status";
 }

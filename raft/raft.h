@@ -2,7 +2,8 @@
  * raft.h - the consensus core: messages and ticks in, work to do out.
  *
  *     raft_tick(), raft_step(), raft_propose(), raft_read(),
- *     raft_transfer(), raft_stable()          in any order
+ *     raft_transfer(), raft_propose_configuration(), raft_stable(),
+ *     raft_snapshot_sent(), raft_restore()    in any order
  *     raft_ready()      what to persist, what to send, what to apply
  *     raft_advance()    all of it is under way
  *
@@ -38,6 +39,11 @@ enum raft_status {
     RAFT_BAD_MESSAGE, /* malformed, for another member, or from a stranger:
                          dropped */
     RAFT_BAD_MEMBER,  /* no such voter */
+    RAFT_CHANGE_PENDING,    /* a change of the members is not yet committed and
+                               applied: retry later */
+    RAFT_BAD_CONFIGURATION, /* no voter, doubles, malformed, or no change */
+    RAFT_STALE_SNAPSHOT,    /* our log is already as far */
+    RAFT_BAD_SNAPSHOT,      /* contradicts what is committed here */
 };
 
 const char *raft_status_text(enum raft_status st);
@@ -74,7 +80,24 @@ struct raft_hard_state {
 
 /* ---- the configuration (membership), carried by the log ---------------- */
 
-enum raft_server_role { RAFT_LEARNER = 0, RAFT_VOTER = 1 };
+/*
+ * The last three are in joint configurations only (4.3), which the core makes
+ * and leaves by itself. They say who belongs to which of the two majorities.
+ *
+ *                         counts in the old   in the new   becomes
+ *     RAFT_LEARNER              no                no       learner
+ *     RAFT_VOTER                yes               yes      voter
+ *     RAFT_VOTER_JOINING        no                yes      voter
+ *     RAFT_VOTER_LEAVING        yes               no       nobody
+ *     RAFT_VOTER_DEMOTING       yes               no       learner
+ */
+enum raft_server_role {
+    RAFT_LEARNER = 0, /* is replicated to; never counted, never campaigns */
+    RAFT_VOTER = 1,
+    RAFT_VOTER_JOINING = 2,
+    RAFT_VOTER_LEAVING = 3,
+    RAFT_VOTER_DEMOTING = 4,
+};
 
 struct raft_server {
     raft_id id;
@@ -100,6 +123,21 @@ bool raft_configuration_decode(struct raft_configuration *c,
                                const uint8_t *data, size_t size);
 void raft_configuration_release(struct raft_configuration *c);
 
+bool raft_configuration_is_joint(const struct raft_configuration *c);
+
+/* ---- snapshots --------------------------------------------------------- */
+
+/*
+ * What a copy of the state machine's storage stands for: all entries up to
+ * index. Its data never passes the core.
+ */
+struct raft_snapshot {
+    raft_index index; /* the last entry that it includes */
+    raft_term term;   /* of that entry */
+    struct raft_configuration configuration; /* as of index: see
+                                                raft_configuration_at() */
+};
+
 /* ---- messages ---------------------------------------------------------- */
 
 /*
@@ -110,7 +148,9 @@ void raft_configuration_release(struct raft_configuration *c);
  *                            whether a leader lives. PRE_VOTE's term is the
  *                            one that the candidate would start.
  * ..._VOTE_RESPONSE          reject. A granted PRE_VOTE answers with the
- *                            candidate's term, a refusal with the voter's own.
+ *                            candidate's term, a refusal with the voter's own;
+ *                            log_index of that: not 0 if the configuration
+ *                            committed there does not name the candidate
  * APPEND_ENTRIES             log_index, log_term: the entry before entries
  *                            (prev_log_*); commit: leader_commit; entries
  * APPEND_ENTRIES_RESPONSE    ok: log_index = match index. reject: log_index =
@@ -170,11 +210,23 @@ struct raft_config {
     size_t inflight_messages_max; /* unanswered appends to one follower */
     size_t inflight_bytes_max;    /* and their entry data */
     size_t uncommitted_bytes_max; /* proposals beyond it get RAFT_BUSY */
+    unsigned disk_stall_ticks;    /* 0: off. A leader whose disk confirms
+                                     nothing for so long hands leadership
+                                     over, or steps down one election timeout
+                                     later; until the disk moves it does not
+                                     campaign */
+    unsigned lease_ticks;         /* 0: off, the same on every member. Reads
+                                     are served from a lease: see README.md
+                                     for its price and what it asks of clocks,
+                                     raft_clock() for what it asks of you */
+    unsigned lease_drift_permille; /* no member's clock runs faster than
+                                      another's by more than this */
     bool no_pre_vote;    /* tests of plain Raft only */
     bool no_check_quorum; /* tests of plain Raft only */
 };
 
-/* Values for production: 10 and 1 ticks (of 100 ms), 1 MiB, 256, 16 MiB, 64 MiB. */
+/* Values for production: 10 and 1 ticks (of 100 ms), 1 MiB, 256, 16 MiB, 64 MiB;
+ * no bound for a disk's stall, no leases, clocks that differ by up to 10 %. */
 void raft_config_defaults(struct raft_config *c);
 
 /*
@@ -192,6 +244,11 @@ struct raft_start {
     const struct raft_entry *entries;
     size_t n_entries;
     raft_index last_applied; /* the state machine already holds these */
+    /* What the state machine's storage holds, if a snapshot was ever installed
+     * there; NULL is fine if not. The power may have failed between that and
+     * the disk work of its raft_restore(): if the entries do not reach so far
+     * the restore happens now. last_applied >= its index. */
+    const struct raft_snapshot *snapshot;
 };
 
 /* Never NULL. config and start are copied. The member starts as a follower; a
@@ -203,8 +260,20 @@ void raft_free_all(struct raft *r); /* NULL is fine */
 
 /* ---- in ---------------------------------------------------------------- */
 
-/* One unit of time has passed. */
+/* One unit of time has passed: raft_clock(r, 1). */
 void raft_tick(struct raft *r);
+
+/*
+ * So many units of time have passed since the last call; 0 is fine.
+ *
+ * With leases (lease_ticks) the driver promises more: the clock was read after
+ * every read and message that it passed in so far had arrived, and it counts
+ * while the process is stopped or the machine asleep (CLOCK_BOOTTIME). So: take
+ * what arrived, read the clock, raft_clock() with all that passed, even if it
+ * is 0, raft_ready(). Reads that came in after the last raft_clock() are not
+ * served from a lease.
+ */
+void raft_clock(struct raft *r, unsigned ticks);
 
 /*
  * A message arrived. Borrowed for the call, entries and their data as well.
@@ -247,6 +316,31 @@ enum raft_status raft_read(struct raft *r, uint64_t context);
 enum raft_status raft_transfer(struct raft *r, raft_id to);
 
 /*
+ * Change the members. Leader only. target names them all, learners and voters,
+ * ascending by id, none joint; it is copied. It counts as soon as it is in the
+ * log (4.1), and is in force for good once raft_ready() hands it out.
+ *
+ * If at most one server becomes, or ceases to be, a voter, it is one entry. If
+ * more do, it is two (4.3): a joint one, whose decisions need a majority of the
+ * old and one of the new voters, and when that is committed, by itself, the
+ * target. Both carry target's extra: let it also describe those who leave.
+ * *index gets the place of the first entry.
+ *
+ * A leader that does not vote in the target replicates until that is committed,
+ * then hands leadership to another and steps down. A server that is no member
+ * any more is sent the entry that says so, if it can be reached.
+ *
+ * RAFT_NOT_LEADER, RAFT_BAD_CONFIGURATION
+ * RAFT_CHANGE_PENDING  the one before is not committed and applied here
+ * RAFT_BUSY            leadership is being transferred, or nothing of this
+ *                      leader's term is committed yet
+ */
+enum raft_status
+raft_propose_configuration(struct raft *r,
+                           const struct raft_configuration *target,
+                           raft_index *index);
+
+/*
  * The disk work of that batch, and of all before it, is written and synced.
  * Batches are confirmed in order; a repeated or older number changes nothing.
  */
@@ -255,10 +349,40 @@ void raft_stable(struct raft *r, uint64_t batch);
 /*
  * Forget log entries up to and including index: the state machine's own
  * storage has them synced. index <= raft_last_applied(). Members that lag
- * further behind can not be helped from the log any more; see
- * raft_all_match_index().
+ * further behind then need a snapshot; see raft_all_match_index().
  */
 void raft_compact(struct raft *r, raft_index index);
+
+/*
+ * Leader: what came of sending a snapshot to a member that rd.snapshots named.
+ * Called once for each time it did. ok: the member has installed the state up
+ * to index; it gets entries from there on. Not ok: rd.snapshots names it again
+ * after an election timeout. Late, for a member that is gone, or after this
+ * server led another term: harmless.
+ */
+void raft_snapshot_sent(struct raft *r, raft_id to, raft_index index, bool ok);
+
+/*
+ * Follower: the driver has received and verified s and is about to put it in
+ * the place of its state. From now on nothing committed is handed out and
+ * there is no campaign (A11), until raft_restore_end() says whether that
+ * worked. s is copied.
+ *
+ * RAFT_STALE_SNAPSHOT  raft_commit_index() is there already, or we lead
+ * RAFT_BAD_SNAPSHOT    not what the log holds there, or malformed
+ * RAFT_BUSY            another restore is not yet stable
+ * Unless RAFT_OK nothing has changed.
+ */
+enum raft_status raft_restore_begin(struct raft *r,
+                                    const struct raft_snapshot *s);
+/*
+ * ok: the state machine now holds exactly s, durably. The log begins anew
+ * behind s.index, which is committed and applied; rd.restore has the disk work.
+ * The leader is told when that is stable.
+ */
+void raft_restore_end(struct raft *r, bool ok);
+/* Both at once, for a state that is installed already or meanwhile. */
+enum raft_status raft_restore(struct raft *r, const struct raft_snapshot *s);
 
 /* ---- out --------------------------------------------------------------- */
 
@@ -270,13 +394,17 @@ struct raft_read_result {
 
 /*
  * Work to do. Pointers belong to the core:
- * - messages (and what they point to), committed, reads: good until raft_advance()
- * - entries and their data: good until raft_stable() for this batch, even
- *   if the core cuts them away meanwhile
+ * - messages (and what they point to), committed, reads, snapshots: good until
+ *   raft_advance()
+ * - restore, entries and their data: good until raft_stable() for this batch,
+ *   even if the core cuts them away meanwhile
  */
 struct raft_ready {
     /* Disk, in this order and in one transaction; nothing if batch is 0. */
     uint64_t batch;            /* rises by one; pass to raft_stable() */
+    const struct raft_snapshot *restore; /* not NULL: forget the whole stored
+                                  log. It begins anew behind restore->index,
+                                  of restore->term, with that configuration */
     raft_index truncate_from;  /* not 0: delete stored entries from here on */
     const struct raft_entry *entries; /* then append these */
     size_t n_entries;
@@ -293,6 +421,12 @@ struct raft_ready {
 
     const struct raft_read_result *reads;
     size_t n_reads;
+
+    /* Members that need a snapshot, from this leader: see
+     * raft_snapshot_sent(). Each is told once. End what is under way for a
+     * member when leadership ends. */
+    const raft_id *snapshots;
+    size_t n_snapshots;
 };
 
 /*
@@ -317,6 +451,24 @@ raft_index raft_stable_index(const struct raft *r); /* synced up to here */
 const struct raft_entry *raft_entry_at(const struct raft *r, raft_index i);
 /* The newest configuration in the log, committed or not (4.1). */
 const struct raft_configuration *raft_configuration_now(const struct raft *r);
+/*
+ * The configuration as of that entry: what a snapshot of the state at index,
+ * or a log that is cut there, must carry. raft_first_index() - 1 <= index <=
+ * raft_last_index(). Good until the next call that changes r.
+ */
+const struct raft_configuration *raft_configuration_at(const struct raft *r,
+                                                       raft_index index);
+/*
+ * A committed configuration does not name us, and an earlier one did. For ever:
+ * ids are not used again. Known only as long as the log holds the earlier one
+ * or this struct raft lives, so let the driver write it down.
+ */
+bool raft_is_removed(const struct raft *r);
+/* May that learner become a voter without harm? Leader only; it answered lately
+ * and holds what was committed an election timeout ago. */
+bool raft_may_promote(const struct raft *r, raft_id id);
+/* Its disk has confirmed nothing for disk_stall_ticks. */
+bool raft_disk_is_stalled(const struct raft *r);
 /* A leader that may still be asked to lead: has committed in its own term. */
 bool raft_is_settled_leader(const struct raft *r);
 /*
@@ -327,12 +479,20 @@ raft_index raft_all_match_index(const struct raft *r);
 /* Bytes of commands proposed here and not yet committed. */
 size_t raft_uncommitted_bytes(const struct raft *r);
 
+enum raft_progress_state {
+    RAFT_PROGRESS_PROBE,     /* finding out what it holds */
+    RAFT_PROGRESS_REPLICATE, /* entries flow */
+    RAFT_PROGRESS_SNAPSHOT,  /* needs entries that were cut away */
+};
+
 /* A leader's view of one member, for status pages and tests. */
 struct raft_progress {
     raft_id id;
+    enum raft_progress_state state;
     raft_index match_index, next_index;
     size_t inflight_messages;
-    bool recently_active;
+    bool recently_active; /* said something since this leader leads, and that
+                             is less than an election timeout ago */
 };
 /* False unless leader and i < number of servers in the configuration. */
 bool raft_progress_at(const struct raft *r, size_t i, struct raft_progress *p);
