@@ -25,9 +25,9 @@
 #include <string.h>
 
 #include <sqlite3.h>
-#include <xxhash.h>
 
 #include "raft/base.h"
+#include "raft/store_format.h"
 
 /* "pwlr": what file(1) and the sqlite3 shell see. Never changes. */
 #define APPLICATION_ID 0x70776c72
@@ -234,56 +234,21 @@ const char *store_error(const struct store *s)
 /* ---- checksums ------------------------------------------------------------
  */
 
-/* Bytes of numbers, the same on every machine. */
-static uint64_t hash_numbers(const uint64_t *numbers, size_t n, uint64_t seed)
-{
-    uint8_t bytes[8 * 8];
-
-    ASSERT(n * 8 <= sizeof bytes);
-    for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < 8; k++) {
-            bytes[8 * i + k] = (uint8_t)(numbers[i] >> (8 * k));
-        }
-    }
-    return XXH3_64bits_withSeed(bytes, 8 * n, seed);
-}
-
-/* What entry 1 is chained to: a log put under another name is seen too. */
 static uint64_t chain_origin(const struct store *s)
 {
-    const uint64_t numbers[] = {APPLICATION_ID, s->cluster_id, s->member_id};
-
-    return hash_numbers(numbers, 3, 0);
-}
-
-static uint64_t chain_next(uint64_t before, const struct raft_entry *e)
-{
-    const uint64_t numbers[] = {before, e->index, e->term, (uint64_t)e->type,
-                                e->size};
-    uint64_t seed = hash_numbers(numbers, 5, 0);
-
-    return e->size == 0 ? seed : XXH3_64bits_withSeed(e->data, e->size, seed);
+    return store_format_origin(s->cluster_id, s->member_id);
 }
 
 static uint64_t state_checksum(const struct store *s)
 {
-    const uint64_t numbers[] = {chain_origin(s),         s->hard_state.term,
-                                s->hard_state.voted_for, s->hard_state.commit,
-                                s->last_index,           s->last_checksum};
-
-    return hash_numbers(numbers, 6, 0);
+    return store_format_state(chain_origin(s), &s->hard_state, s->last_index,
+                              s->last_checksum);
 }
 
 static uint64_t cut_checksum(const struct store *s, const struct cut *c)
 {
-    const uint64_t numbers[] = {chain_origin(s), c->index, c->term, c->checksum,
-                                c->configuration_size};
-    uint64_t seed = hash_numbers(numbers, 5, 0);
-
-    return c->configuration_size == 0
-               ? seed
-               : XXH3_64bits_withSeed(c->configuration, c->configuration_size,
-                                      seed);
+    return store_format_cut(chain_origin(s), c->index, c->term, c->checksum,
+                            c->configuration, c->configuration_size);
 }
 
 /* ---- statements ------------------------------------------------------------
@@ -1156,7 +1121,7 @@ static enum store_status load_entry(struct store *s, raft_index wanted,
         return fail(s, STORE_CORRUPT, "entry %" PRIu64 " is damaged", wanted);
     }
     read_entry(stmt, e);
-    *checksum = chain_next(*checksum, e);
+    *checksum = store_format_entry(*checksum, e);
     if (*checksum != column_u64(stmt, 4)) {
         return fail(s, STORE_CORRUPT,
                     "entry %" PRIu64 " is damaged: its checksum does not "
@@ -1285,7 +1250,7 @@ static enum store_status append_entry(struct store *s,
                                       const struct raft_entry *e)
 {
     sqlite3_stmt *stmt = s->statements[SQL_APPEND];
-    uint64_t checksum = chain_next(s->last_checksum, e);
+    uint64_t checksum = store_format_entry(s->last_checksum, e);
     int rc;
 
     ASSERT(e->index == s->last_index + 1); /* a hole would never be filled */
@@ -1362,6 +1327,51 @@ enum store_status store_write(struct store *s,
         st = write_batch(s, &batches[i]);
     }
     return st == STORE_OK ? commit(s) : st;
+}
+
+/* ---- a repaired log
+ * ------------------------------------------------------------ */
+
+static enum store_status begin_behind(struct store *s,
+                                      const struct store_content *c,
+                                      uint64_t prev_checksum)
+{
+    struct cut cut = {.index = c->first_prev_index,
+                      .term = c->first_prev_term,
+                      .checksum = prev_checksum};
+    enum store_status st;
+
+    if (cut.index == 0) {
+        return STORE_OK;
+    }
+    cut.configuration =
+        raft_configuration_encode(&c->configuration, &cut.configuration_size);
+    st = put_cut(s, &cut);
+    raft_free(s->cut.configuration);
+    s->cut = cut;
+    s->last_index = cut.index;
+    s->last_checksum = cut.checksum;
+    return st;
+}
+
+enum store_status store_fill(struct store *s, const struct store_content *c,
+                             uint64_t prev_checksum, uint64_t *last_checksum)
+{
+    struct store_batch b = {
+        .entries = c->entries,
+        .n_entries = c->n_entries,
+        .hard_state = &c->hard_state,
+    };
+    enum store_status st = s->failed;
+
+    ASSERT(store_is_new(s));
+    if (st == STORE_OK && (st = begin(s)) == STORE_OK &&
+        (st = begin_behind(s, c, prev_checksum)) == STORE_OK &&
+        (st = write_batch(s, &b)) == STORE_OK) {
+        st = commit(s);
+    }
+    *last_checksum = s->last_checksum;
+    return st;
 }
 
 /* ---- compaction
