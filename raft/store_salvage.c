@@ -271,6 +271,48 @@ static void read_all(sqlite3 *db, bool is_settled, struct store_salvage *s)
     }
 }
 
+/* Open it for reading; SQLite's status. */
+static int open_quietly(const char *path, const char *vfs, sqlite3 **db)
+{
+    int rc = sqlite3_open_v2(path, db,
+                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, vfs);
+
+    if (rc == SQLITE_OK) {
+        /* Closing must not move what the WAL holds into a damaged file. */
+        rc = sqlite3_db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    }
+    if (rc == SQLITE_OK) {
+        int on = 1;
+
+        rc = sqlite3_file_control(*db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_exec(*db,
+                          "PRAGMA locking_mode=EXCLUSIVE;"
+                          "SELECT count(*) FROM sqlite_schema",
+                          NULL, NULL, NULL);
+    }
+    return rc & 0xff;
+}
+
+bool store_salvage_ids(const char *path, const char *vfs, uint64_t *cluster_id,
+                       uint64_t *member_id)
+{
+    struct store_salvage s = {0};
+    sqlite3 *db = NULL;
+
+    if (open_quietly(path, vfs, &db) == SQLITE_OK) {
+        read_meta(db, &s);
+    }
+    (void)sqlite3_close(db); /* it was only read */
+    if (s.member_id == 0) {
+        return false;
+    }
+    *cluster_id = s.cluster_id;
+    *member_id = s.member_id;
+    return true;
+}
+
 bool store_salvage_read(const char *path, const char *vfs, bool is_settled,
                         uint64_t cluster_id, uint64_t member_id,
                         struct store_salvage *out, char *error,
@@ -281,23 +323,11 @@ bool store_salvage_read(const char *path, const char *vfs, bool is_settled,
 
     *out = (struct store_salvage){.cluster_id = cluster_id,
                                   .member_id = member_id};
-    rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-                         vfs);
-    if (rc == SQLITE_OK) {
-        /* Closing must not move what the WAL holds into a damaged file. */
-        rc = sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    }
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_exec(db,
-                          "PRAGMA locking_mode=EXCLUSIVE;"
-                          "SELECT count(*) FROM sqlite_schema",
-                          NULL, NULL, NULL);
-    }
+    rc = open_quietly(path, vfs, &db);
     if (rc == SQLITE_OK) {
         read_all(db, is_settled, out);
     }
     (void)sqlite3_close(db); /* it was only read */
-    rc &= 0xff;
     if (rc == SQLITE_OK || rc == SQLITE_NOTADB || rc == SQLITE_CORRUPT) {
         return true; /* of the last two, nothing is left */
     }

@@ -55,6 +55,9 @@ bool store_salvage_read(const char *path, const char *vfs, bool is_settled,
                         uint64_t cluster_id, uint64_t member_id,
                         struct store_salvage *out, char *error,
                         size_t error_size);
+/* Only whose it is. False: the file does not say. */
+bool store_salvage_ids(const char *path, const char *vfs, uint64_t *cluster_id,
+                       uint64_t *member_id);
 void store_salvage_release(struct store_salvage *s);
 
 /* The place of that index; NULL: not of this log. */

@@ -78,6 +78,11 @@ raft_index applier_index(const struct applier *a)
     return a->index;
 }
 
+raft_term applier_term(const struct applier *a)
+{
+    return a->term;
+}
+
 uint64_t applier_digest(const struct applier *a)
 {
     return a->digest;

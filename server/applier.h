@@ -63,6 +63,7 @@ void applier_free(struct applier *a);
 struct kv *applier_kv(struct applier *a);
 struct leases *applier_leases(struct applier *a);
 raft_index applier_index(const struct applier *a); /* last applied */
+raft_term applier_term(const struct applier *a);   /* of that entry */
 /* Ascending by id. */
 const struct member *applier_members(const struct applier *a, size_t *n);
 

@@ -13,15 +13,21 @@
 #include "proto/rpc.h"
 #include "raft/base.h"
 #include "raft/store.h"
+#include "raft/store_salvage.h"
+#include "server/fetch.h"
 #include "server/logger.h"
 #include "server/logthread.h"
+#include "server/members.h"
 #include "server/node.h"
 #include "server/options.h"
 #include "server/peers.h"
+#include "server/repair.h"
 #include "server/service.h"
+#include "server/smallfile.h"
 #include "server/statedb.h"
 #include "server/statethread.h"
 #include "server/url.h"
+#include "server/vow.h"
 
 #define ERROR_BYTES 512
 /* Raft messages carry up to an append's worth of entries. */
@@ -44,6 +50,11 @@ struct pawld {
     struct node *node;
     struct service *service;
     struct rpc_server *clients, *members;
+    struct fetch *fetch;
+    struct fetch_running running;
+    struct vow vow;
+    struct members known; /* of a state.db that was set aside */
+    struct event *interrupt, *terminate;
     bool stopping;
 };
 
@@ -71,7 +82,23 @@ static void env_log_compact(void *context, raft_index index,
 static void env_send(void *context, const struct raft_message *messages,
                      size_t n)
 {
-    peers_send(((struct pawld *)context)->peers, messages, n);
+    const struct pawld *p = context;
+    struct raft_message allowed[16];
+    size_t n_allowed = 0;
+
+    if (!p->vow.held) {
+        peers_send(p->peers, messages, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!vow_forbids_out(&p->vow, &messages[i])) {
+            allowed[n_allowed++] = messages[i];
+        }
+        if (n_allowed == ARRAY_LENGTH(allowed) || i + 1 == n) {
+            peers_send(p->peers, allowed, n_allowed);
+            n_allowed = 0;
+        }
+    }
 }
 
 static void env_forward(void *context, raft_id to,
@@ -98,7 +125,10 @@ static void env_members(void *context, const struct member *members, size_t n)
 
 static void on_stable(void *context, uint64_t batch)
 {
-    node_stable(((struct pawld *)context)->node, batch);
+    struct pawld *p = context;
+
+    node_stable(p->node, batch);
+    vow_check(&p->vow, node_raft(p->node));
 }
 
 static void on_persisted(void *context, raft_index index)
@@ -118,16 +148,10 @@ static void make_data_dir(const char *path)
     }
 }
 
-static bool exists(const char *path)
+/* STORE_OK, or STORE_CORRUPT with error filled; else the process ends. */
+static enum store_status open_store(struct pawld *p, const char *path,
+                                    char *error, size_t error_size)
 {
-    struct stat st;
-
-    return stat(path, &st) == 0;
-}
-
-static void open_store(struct pawld *p, const char *path)
-{
-    char error[ERROR_BYTES];
     const struct options *o = &p->options;
     struct store_options so = {
         .path = path,
@@ -137,24 +161,25 @@ static void open_store(struct pawld *p, const char *path)
         .adopt = !o->cluster_given,
         .create = true,
     };
+    enum store_status st = store_open(&so, &p->store, error, error_size);
 
-    if (store_open(&so, &p->store, error, sizeof(error)) != STORE_OK) {
+    if (st == STORE_OK) {
+        p->options.cluster_id = store_cluster_id(p->store);
+        p->options.member_id = store_member_id(p->store);
+    } else if (st != STORE_CORRUPT) {
         log_die("%s", error);
+    } else if (!o->cluster_given) {
+        /* If it does not say so, the flags' defaults stand. */
+        (void)store_salvage_ids(path, NULL, &p->options.cluster_id,
+                                &p->options.member_id);
     }
-    p->options.cluster_id = store_cluster_id(p->store);
-    p->options.member_id = store_member_id(p->store);
+    return st;
 }
 
 static void open_statedb(struct pawld *p, const char *path)
 {
     char error[ERROR_BYTES];
 
-    if (store_is_new(p->store) && exists(path)) {
-        log_die("%s holds data but raft.db beside it does not: this member "
-                "has lost its log and must not go on as if it had not; move "
-                "the data directory away to start anew",
-                path);
-    }
     if (statedb_open(path, NULL, p->options.cluster_id, p->options.member_id,
                      &p->statedb, error, sizeof(error)) != STATEDB_OK) {
         log_die("%s", error);
@@ -194,23 +219,113 @@ static void found(struct pawld *p)
              o->cluster_id, o->n_founders);
 }
 
-static void load(struct pawld *p)
+enum load_result {
+    LOAD_OK,
+    LOAD_DAMAGED, /* entries are damaged or missing */
+    LOAD_TOO_OLD, /* not of the same time as state.db */
+};
+
+/* Read the log; unless LOAD_OK, error tells. */
+static enum load_result load(struct pawld *p, const char *state_path,
+                             char *error, size_t error_size)
 {
     raft_index applied = applier_index(p->applier);
     raft_index last;
 
+    if (store_is_new(p->store) && applied > 0) {
+        snprintf(error, error_size,
+                 "%s holds data but raft.db beside it does not: this member "
+                 "has lost its log and must not go on as if it had not; move "
+                 "the data directory away to start anew",
+                 state_path);
+        return LOAD_TOO_OLD;
+    }
     if (store_is_new(p->store)) {
         found(p);
     }
     if (store_load(p->store, &p->log) != STORE_OK) {
-        log_die("%s", store_error(p->store));
+        snprintf(error, error_size, "%s", store_error(p->store));
+        return LOAD_DAMAGED;
     }
     last = p->log.first_prev_index + p->log.n_entries;
     if (applied < p->log.first_prev_index || applied > last) {
-        log_die("state.db stands at entry %" PRIu64 " but raft.db holds only "
-                "%" PRIu64 " to %" PRIu64 ": one of them is not of this time; "
-                "restore both together, or move the data directory away",
-                applied, p->log.first_prev_index + 1, last);
+        snprintf(error, error_size,
+                 "state.db stands at entry %" PRIu64 " but raft.db holds only "
+                 "%" PRIu64 " to %" PRIu64 ": one of them is not of this time; "
+                 "restore both together, or move the data directory away",
+                 applied, p->log.first_prev_index + 1, last);
+        store_content_release(&p->log);
+        return LOAD_TOO_OLD;
+    }
+    return LOAD_OK;
+}
+
+static void close_statedb(struct pawld *p)
+{
+    applier_free(p->applier);
+    statedb_close(p->statedb);
+    p->applier = NULL;
+    p->statedb = NULL;
+}
+
+/* raft.db is damaged: nothing else happens until it is whole. */
+static void repair(struct pawld *p, const char *path, const char *state_path,
+                   const char *why, bool is_settled)
+{
+    size_t n_known;
+    const struct member *known = applier_members(p->applier, &n_known);
+    struct repair_config config = {
+        .base = p->base,
+        .loop = p->loop,
+        .fetch = p->fetch,
+        .path = path,
+        .why = why,
+        .cluster_id = p->options.cluster_id,
+        .self = p->options.member_id,
+        .is_settled = is_settled,
+        .members = n_known > 0 ? known : p->options.founders,
+        .n_members = n_known > 0 ? n_known : p->options.n_founders,
+        .applied = applier_index(p->applier),
+        .applied_term = applier_term(p->applier),
+        .vow = &p->vow,
+        .stop = &p->stopping,
+    };
+
+    store_close(p->store);
+    p->store = NULL;
+    switch (repair_log(&config)) {
+    case REPAIR_DONE:
+        break;
+    case REPAIR_STATE_GONE:
+        for (size_t i = 0; i < n_known; i++) {
+            members_put(&p->known, &known[i]);
+        }
+        close_statedb(p);
+        repair_set_aside(state_path);
+        open_statedb(p, state_path);
+        break;
+    case REPAIR_STOPPED:
+        exit(EXIT_SUCCESS);
+    }
+}
+
+static void open_log(struct pawld *p, const char *path, const char *state_path)
+{
+    char why[ERROR_BYTES];
+    enum store_status st = open_store(p, path, why, sizeof(why));
+    enum load_result loaded = LOAD_TOO_OLD;
+
+    open_statedb(p, state_path);
+    if (st == STORE_OK) {
+        loaded = load(p, state_path, why, sizeof(why));
+    }
+    if (loaded == LOAD_OK) {
+        return;
+    }
+    repair(p, path, state_path, why, loaded == LOAD_DAMAGED);
+    if (open_store(p, path, why, sizeof(why)) != STORE_OK ||
+        load(p, state_path, why, sizeof(why)) != LOAD_OK) {
+        log_die("%s", why);
     }
 }
 
@@ -221,9 +336,9 @@ static void open_files(struct pawld *p)
     make_data_dir(p->options.data_dir);
     raft_path = mem_printf("%s/raft.db", p->options.data_dir);
     state_path = mem_printf("%s/state.db", p->options.data_dir);
-    open_store(p, raft_path);
-    open_statedb(p, state_path);
-    load(p);
+    vow_load(&p->vow, p->options.data_dir);
+    repair_finish(raft_path);
+    open_log(p, raft_path, state_path);
     free(raft_path);
     free(state_path);
 }
@@ -231,6 +346,22 @@ static void open_files(struct pawld *p)
 /* ---- parts
  * ------------------------------------------------------------------------------
  */
+
+/* Who may call us, until the log tells. */
+static void introduce(struct pawld *p)
+{
+    size_t n;
+
+    (void)applier_members(p->applier, &n);
+    if (n > 0) {
+        return; /* the node has told */
+    }
+    if (p->known.n > 0) {
+        peers_set_members(p->peers, p->known.list, p->known.n);
+    } else {
+        peers_set_members(p->peers, p->options.founders, p->options.n_founders);
+    }
+}
 
 static void build_node(struct pawld *p)
 {
@@ -260,7 +391,9 @@ static void build_node(struct pawld *p)
         .cluster_id = p->options.cluster_id,
         .self = p->options.member_id,
         .incarnation = random_u64() | 1,
+        .vow = &p->vow,
     };
+    struct fetch_source source = fetch_from_raft(&p->running);
 
     node_config_defaults(&config);
     config.id = p->options.member_id;
@@ -276,6 +409,9 @@ static void build_node(struct pawld *p)
     p->statethread = statethread_new(p->base, p->statedb, on_persisted, p);
     p->node = node_new(&config, &env, &start, p->applier);
     peers_set_node(p->peers, p->node);
+    introduce(p);
+    p->running = (struct fetch_running){node_raft(p->node), &p->vow};
+    fetch_set_source(p->fetch, pc.cluster_id, pc.self, &source);
     store_content_release(&p->log);
 }
 
@@ -312,6 +448,7 @@ static void build_servers(struct pawld *p)
     limits.message_bytes_max = PEER_MESSAGE_BYTES_MAX;
     p->members =
         listen_on(p, p->options.listen_peer_urls, &limits, "listen-peer-urls");
+    p->fetch = fetch_new(p->members);
 }
 
 static void build_service(struct pawld *p)
@@ -357,6 +494,14 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
     p->stopping = true;
 }
 
+static void listen_to_signals(struct pawld *p)
+{
+    p->interrupt = evsignal_new(p->base, SIGINT, on_signal, p);
+    p->terminate = evsignal_new(p->base, SIGTERM, on_signal, p);
+    event_add(p->interrupt, NULL);
+    event_add(p->terminate, NULL);
+}
+
 static void run(struct pawld *p)
 {
     unsigned tick_ms = p->options.heartbeat_ms / 2;
@@ -365,12 +510,8 @@ static void run(struct pawld *p)
         .tv_usec = (suseconds_t)(tick_ms % 1000) * 1000,
     };
     struct event *timer = event_new(p->base, -1, EV_PERSIST, on_tick, p);
-    struct event *interrupt = evsignal_new(p->base, SIGINT, on_signal, p);
-    struct event *terminate = evsignal_new(p->base, SIGTERM, on_signal, p);
 
     event_add(timer, &tick);
-    event_add(interrupt, NULL);
-    event_add(terminate, NULL);
     while (!p->stopping) {
         node_round(p->node);
         peers_flush(p->peers);
@@ -378,8 +519,6 @@ static void run(struct pawld *p)
         event_base_loop(p->base, EVLOOP_ONCE);
     }
     event_free(timer);
-    event_free(interrupt);
-    event_free(terminate);
 }
 
 /* Connections first, then what they used, then the threads, then the files. */
@@ -387,6 +526,7 @@ static void shut_down(struct pawld *p)
 {
     rpc_server_free(p->clients);
     rpc_server_free(p->members);
+    fetch_free(p->fetch);
     service_free(p->service);
     node_flush_state(p->node);
     statethread_free(p->statethread); /* may still ask for a compaction */
@@ -397,7 +537,11 @@ static void shut_down(struct pawld *p)
     applier_free(p->applier);
     statedb_close(p->statedb);
     store_close(p->store);
+    event_free(p->interrupt);
+    event_free(p->terminate);
     event_base_free(p->base);
+    vow_release(&p->vow);
+    members_release(&p->known);
     url_list_free(p->self.client_urls, p->self.n_client_urls);
     options_release(&p->options);
 }
@@ -440,6 +584,7 @@ int main(int argc, char **argv)
     configure_sqlite();
     p.base = event_base_new();
     p.loop = rpc_loop_new(p.base);
+    listen_to_signals(&p);
     build_servers(&p); /* a port in use is found before a file is touched */
     open_files(&p);
     build_node(&p);

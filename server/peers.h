@@ -13,6 +13,7 @@
 
 #include "proto/rpc.h"
 #include "server/node.h"
+#include "server/vow.h"
 
 struct peers;
 
@@ -20,6 +21,7 @@ struct peers_config {
     uint64_t cluster_id;
     raft_id self;
     uint64_t incarnation;
+    const struct vow *vow; /* keeps messages from the node */
 };
 
 struct peers *peers_new(struct rpc_loop *loop, const struct peers_config *c);
