@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "proto/rpc.h"
 #include "raft/base.h"
@@ -34,6 +35,10 @@
 #define PEER_MESSAGE_BYTES_MAX ((size_t)64 << 20)
 /* On top of --max-request-bytes, as etcd has it. */
 #define REQUEST_OVERHEAD ((size_t)512 << 10)
+
+/* The file DATA-DIR/diverged: an index. */
+#define DIVERGED_KIND "pawl-diverged-1"
+#define EXIT_DIVERGED 3
 
 struct pawld {
     struct options options;
@@ -121,6 +126,26 @@ static void env_state_write(void *context, struct changeset *c)
 static void env_members(void *context, const struct member *members, size_t n)
 {
     peers_set_members(((struct pawld *)context)->peers, members, n);
+}
+
+/*
+ * Nothing more is served or voted: the process ends at once, and a file tells
+ * the next start that state.db is not to be used.
+ */
+static void env_diverged(void *context, raft_index index)
+{
+    const struct pawld *p = context;
+    const uint64_t numbers[] = {index};
+    char *path = mem_printf("%s/diverged", p->options.data_dir);
+    int error = smallfile_write(path, DIVERGED_KIND, numbers, 1);
+
+    log_line(LOG_ERROR,
+             "the state here differs from that of a majority of the members "
+             "at entry %" PRIu64 ": this member ends; the next start sets "
+             "its state aside and gets it anew%s%s",
+             index, error != 0 ? "; but that could not be noted: " : "",
+             error != 0 ? strerror(error) : "");
+    _exit(EXIT_DIVERGED);
 }
 
 static void on_stable(void *context, uint64_t batch)
@@ -329,6 +354,27 @@ static void open_log(struct pawld *p, const char *path, const char *state_path)
     }
 }
 
+/* What env_diverged() asked for. The note goes last. */
+static void forget_diverged_state(struct pawld *p, const char *state_path)
+{
+    char *path = mem_printf("%s/diverged", p->options.data_dir);
+    uint64_t index;
+    int error;
+
+    /* One that is damaged asks for the same. */
+    if (smallfile_read(path, DIVERGED_KIND, &index, 1) != SMALLFILE_NONE) {
+        if (access(state_path, F_OK) == 0) {
+            log_line(LOG_WARN, "state.db has diverged: it is set aside");
+            repair_set_aside(state_path);
+        }
+        error = smallfile_remove(path);
+        if (error != 0) {
+            log_die("cannot remove %s: %s", path, strerror(error));
+        }
+    }
+    free(path);
+}
+
 static void open_files(struct pawld *p)
 {
     char *raft_path, *state_path;
@@ -338,6 +384,7 @@ static void open_files(struct pawld *p)
     state_path = mem_printf("%s/state.db", p->options.data_dir);
     vow_load(&p->vow, p->options.data_dir);
     repair_finish(raft_path);
+    forget_diverged_state(p, state_path);
     open_log(p, raft_path, state_path);
     free(raft_path);
     free(state_path);
@@ -376,6 +423,7 @@ static void build_node(struct pawld *p)
         .forward_reply = env_forward_reply,
         .state_write = env_state_write,
         .members = env_members,
+        .diverged = env_diverged,
     };
     struct raft_start start = {
         .hard_state = p->log.hard_state,

@@ -4,6 +4,7 @@
 #ifndef PAWL_NODEINTERNAL_H
 #define PAWL_NODEINTERNAL_H
 
+#include "server/digest.h"
 #include "server/node.h"
 
 TAILQ_HEAD(proposal_list, node_proposal);
@@ -59,6 +60,8 @@ struct node {
     size_t state_writes; /* on their way */
     uint64_t state_taken_ms;
 
+    struct digests *digests;
+
     node_listener *listener;
     void *listener_context;
 };
@@ -80,5 +83,11 @@ void node_lease_result(struct node *n,
 void node_leases_resend(struct node *n);
 void node_leases_tick(struct node *n, uint64_t now_ms);
 void node_leases_stop(struct node *n);
+
+/* nodedigest.c */
+void node_digest_applied(struct node *n); /* after each entry */
+void node_digest_heard(struct node *n, raft_id from,
+                       const Pawl__Peer__V1__Forward *item);
+void node_digest_round(struct node *n);
 
 #endif

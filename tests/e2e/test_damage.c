@@ -344,6 +344,36 @@ START_TEST(F3_what_is_whole_nowhere_is_not_made_up)
 }
 END_TEST
 
+/* ---- a state that is not the others' ----------------------------------------
+ */
+
+/*
+ * F11: edited by hand while it stood still; a thousand entries later, or after
+ * a second with one, the member knows. It ends by itself and says why, and
+ * comes back with a state made anew.
+ */
+START_TEST(F11_member_that_diverged_ends_and_comes_back_sound)
+{
+    struct cluster *c = up(3);
+
+    put_keys(c, 0, 50);
+    cluster_settle(c);
+    ck_assert_int_eq(cluster_stop(c, 1), 0);
+    sql(c, 1, "state.db", "UPDATE state SET digest = '0123456789abcdef'");
+    cluster_start(c, 1);
+    put_keys(c, 50, 1100);
+    ck_assert_int_eq(cluster_wait_exit(c, 1), 3);
+    ck_assert(cluster_log_has(c, 1, "differs from that of a majority"));
+    cluster_start(c, 1);
+    cluster_settle(c);
+    assert_holds(c, 1150);
+    put_keys(c, 1150, 1100);
+    cluster_settle(c);
+    ck_assert_int_eq(cluster_stop(c, 1), 0); /* it was there to be stopped */
+    cluster_free(c);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("damage");
@@ -358,6 +388,7 @@ int main(void)
                         ARRAY_LENGTH(lengths));
     tcase_add_loop_test(tc, F3_disjoint_damage_on_all_members_heals, 0, 2);
     tcase_add_test(tc, F3_what_is_whole_nowhere_is_not_made_up);
+    tcase_add_test(tc, F11_member_that_diverged_ends_and_comes_back_sound);
     suite_add_tcase(s, tc);
     return program_run(s);
 }
