@@ -41,10 +41,37 @@ static void check_progress(const struct raft *r, const struct progress *p)
     ASSERT(p->window_n <= p->window_capacity);
     if (p->id == r->config.id) {
         ASSERT(p->match_index == r->log.stable_index);
-    } else if (p->state == PROGRESS_REPLICATE) {
+    } else if (p->state == RAFT_PROGRESS_REPLICATE) {
         ASSERT((p->window_n == 0) == (p->next_index == p->match_index + 1));
     } else {
         ASSERT(p->window_n == 0);
+    }
+    if (p->state == RAFT_PROGRESS_SNAPSHOT) {
+        ASSERT(p->next_index == p->match_index + 1);
+        ASSERT(!p->nudge && !p->probe_sent);
+    }
+}
+
+static void check_restore(const struct raft *r)
+{
+    ASSERT(!r->is_installing || r->restore != NULL);
+    ASSERT(!r->is_installing || !log_is_restoring(&r->log));
+    ASSERT((r->restore != NULL) == snapshot_is_restoring(r));
+    ASSERT(r->restore == NULL || r->role == RAFT_FOLLOWER);
+}
+
+/* The first configuration holds where the log begins, so that none that is
+ * rolled back leaves us without one (C2, C4). */
+static void check_configs(const struct raft *r)
+{
+    const struct config_history *h = &r->configs;
+
+    ASSERT(h->n > 0);
+    ASSERT(h->items[0].index <= r->log.prev_index);
+    ASSERT(config_history_newest_index(h) <= log_last_index(&r->log));
+    ASSERT(!r->is_removed || r->was_member);
+    for (size_t i = 1; i < h->n; i++) {
+        ASSERT(h->items[i].index > r->log.prev_index);
     }
 }
 
@@ -69,6 +96,7 @@ static void check_role(const struct raft *r)
         ASSERT(r->voted_for == r->config.id);
         ASSERT(log_last_term(&r->log) == r->current_term);
         ASSERT(r->n_progress == raft_members(r)->n_servers);
+        ASSERT(!r->election.resigns || r->election.resign_at <= r->now);
         for (size_t i = 0; i < r->n_progress; i++) {
             check_progress(r, &r->progress[i]);
         }
@@ -117,6 +145,8 @@ void check_all(struct raft *r)
 {
     check_past(r);
     check_log(r);
+    check_restore(r);
+    check_configs(r);
     check_role(r);
     check_reads(r);
 #ifdef PAWL_SLOW_ASSERTS

@@ -64,7 +64,7 @@ static bool decode_servers(struct raft_configuration *c, const uint8_t *at)
         raft_id id = get(at, 8);
         uint64_t role = get(at + 8, 1);
 
-        if (id <= last || role > RAFT_VOTER) {
+        if (id <= last || role > RAFT_VOTER_DEMOTING) {
             return false;
         }
         c->servers[i] = (struct raft_server){id, (enum raft_server_role)role};
@@ -143,35 +143,91 @@ size_t config_find(const struct raft_configuration *c, raft_id id)
     return CONFIG_NOBODY;
 }
 
-bool config_is_voter(const struct raft_configuration *c, raft_id id)
-{
-    size_t i = config_find(c, id);
+/*
+ * A joint configuration has two sets of voters, each with a majority of its
+ * own (4.3); any other has the same set twice.
+ */
+enum half { OLD_HALF, NEW_HALF };
 
-    return i != CONFIG_NOBODY && c->servers[i].role == RAFT_VOTER;
+static bool votes_in(enum raft_server_role role, enum half half)
+{
+    switch (role) {
+    case RAFT_LEARNER:
+        return false;
+    case RAFT_VOTER:
+        return true;
+    case RAFT_VOTER_JOINING:
+        return half == NEW_HALF;
+    case RAFT_VOTER_LEAVING:
+    case RAFT_VOTER_DEMOTING:
+        return half == OLD_HALF;
+    }
+    return false;
 }
 
-size_t config_n_voters(const struct raft_configuration *c)
+static size_t n_voters_in(const struct raft_configuration *c, enum half half)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < c->n_servers; i++) {
-        n += c->servers[i].role == RAFT_VOTER;
+        n += votes_in(c->servers[i].role, half);
     }
     return n;
 }
 
+bool raft_configuration_is_joint(const struct raft_configuration *c)
+{
+    for (size_t i = 0; i < c->n_servers; i++) {
+        if (c->servers[i].role > RAFT_VOTER) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool config_is_voter(const struct raft_configuration *c, raft_id id)
+{
+    size_t i = config_find(c, id);
+
+    return i != CONFIG_NOBODY && c->servers[i].role != RAFT_LEARNER;
+}
+
+bool config_stays_voter(const struct raft_configuration *c, raft_id id)
+{
+    size_t i = config_find(c, id);
+
+    return i != CONFIG_NOBODY && votes_in(c->servers[i].role, NEW_HALF);
+}
+
 bool config_is_sole_voter(const struct raft_configuration *c, raft_id id)
 {
-    return config_n_voters(c) == 1 && config_is_voter(c, id);
+    for (size_t i = 0; i < c->n_servers; i++) {
+        if (c->servers[i].id != id && c->servers[i].role != RAFT_LEARNER) {
+            return false;
+        }
+    }
+    return config_is_voter(c, id);
 }
 
-size_t config_quorum(const struct raft_configuration *c)
+static bool is_majority(const struct raft_configuration *c,
+                        const uint8_t *marks, enum half half)
 {
-    return config_n_voters(c) / 2 + 1;
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n_servers; i++) {
+        n += marks[i] != 0 && votes_in(c->servers[i].role, half);
+    }
+    return n > n_voters_in(c, half) / 2;
 }
 
-uint64_t config_quorum_value(const struct raft_configuration *c,
-                             const uint64_t *values, uint64_t *scratch)
+bool config_is_quorum(const struct raft_configuration *c, const uint8_t *marks)
+{
+    return is_majority(c, marks, OLD_HALF) && is_majority(c, marks, NEW_HALF);
+}
+
+static uint64_t majority_value(const struct raft_configuration *c,
+                               const uint64_t *values, uint64_t *scratch,
+                               enum half half)
 {
     size_t n = 0;
 
@@ -179,7 +235,7 @@ uint64_t config_quorum_value(const struct raft_configuration *c,
     for (size_t i = 0; i < c->n_servers; i++) {
         size_t at = n;
 
-        if (c->servers[i].role != RAFT_VOTER) {
+        if (!votes_in(c->servers[i].role, half)) {
             continue;
         }
         for (; at > 0 && scratch[at - 1] < values[i]; at--) {
@@ -189,6 +245,154 @@ uint64_t config_quorum_value(const struct raft_configuration *c,
         n++;
     }
     return n > 0 ? scratch[n / 2] : 0;
+}
+
+uint64_t config_quorum_value(const struct raft_configuration *c,
+                             const uint64_t *values, uint64_t *scratch)
+{
+    uint64_t in_old = majority_value(c, values, scratch, OLD_HALF);
+    uint64_t in_new = majority_value(c, values, scratch, NEW_HALF);
+
+    return in_old < in_new ? in_old : in_new;
+}
+
+/* ---- from one to the next ---------------------------------------------------
+ */
+
+static bool ids_ascend(const struct raft_configuration *c)
+{
+    raft_id last = 0;
+
+    for (size_t i = 0; i < c->n_servers; i++) {
+        if (c->servers[i].id <= last) {
+            return false;
+        }
+        last = c->servers[i].id;
+    }
+    return true;
+}
+
+bool config_is_sane(const struct raft_configuration *c)
+{
+    return ids_ascend(c) && n_voters_in(c, OLD_HALF) > 0 &&
+           n_voters_in(c, NEW_HALF) > 0;
+}
+
+bool config_is_equal(const struct raft_configuration *a,
+                     const struct raft_configuration *b)
+{
+    if (a->n_servers != b->n_servers || a->extra_size != b->extra_size ||
+        (a->extra_size > 0 && memcmp(a->extra, b->extra, a->extra_size) != 0)) {
+        return false;
+    }
+    for (size_t i = 0; i < a->n_servers; i++) {
+        if (a->servers[i].id != b->servers[i].id ||
+            a->servers[i].role != b->servers[i].role) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* How many servers vote in one of them only. */
+static size_t n_voters_changed(const struct raft_configuration *a,
+                               const struct raft_configuration *b)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->n_servers; i++) {
+        raft_id id = a->servers[i].id;
+
+        n += config_is_voter(a, id) && !config_is_voter(b, id);
+    }
+    for (size_t i = 0; i < b->n_servers; i++) {
+        raft_id id = b->servers[i].id;
+
+        n += config_is_voter(b, id) && !config_is_voter(a, id);
+    }
+    return n;
+}
+
+static enum raft_server_role joint_role(bool was_voter, bool will_vote,
+                                        bool stays)
+{
+    if (was_voter && will_vote) {
+        return RAFT_VOTER;
+    }
+    if (was_voter) {
+        return stays ? RAFT_VOTER_DEMOTING : RAFT_VOTER_LEAVING;
+    }
+    return will_vote ? RAFT_VOTER_JOINING : RAFT_LEARNER;
+}
+
+static raft_id next_id(const struct raft_configuration *a, size_t i,
+                       const struct raft_configuration *b, size_t k)
+{
+    if (k == b->n_servers ||
+        (i < a->n_servers && a->servers[i].id < b->servers[k].id)) {
+        return a->servers[i].id;
+    }
+    return b->servers[k].id;
+}
+
+/* The members of both, by id; a learner that leaves is gone at once. */
+static void join(struct raft_configuration *joint,
+                 const struct raft_configuration *now,
+                 const struct raft_configuration *target)
+{
+    size_t i = 0, k = 0;
+
+    joint->servers =
+        raft_alloc(now->n_servers + target->n_servers, sizeof(*joint->servers));
+    joint->n_servers = 0;
+    while (i < now->n_servers || k < target->n_servers) {
+        raft_id id = next_id(now, i, target, k);
+        bool was_voter = config_is_voter(now, id);
+        bool stays = config_find(target, id) != CONFIG_NOBODY;
+
+        if (was_voter || stays) {
+            joint->servers[joint->n_servers++] = (struct raft_server){
+                id, joint_role(was_voter, config_is_voter(target, id), stays)};
+        }
+        i += i < now->n_servers && now->servers[i].id == id;
+        k += stays;
+    }
+}
+
+void config_step_towards(struct raft_configuration *next,
+                         const struct raft_configuration *now,
+                         const struct raft_configuration *target)
+{
+    ASSERT(!raft_configuration_is_joint(now));
+    ASSERT(!raft_configuration_is_joint(target));
+    config_copy(next, target);
+    if (n_voters_changed(now, target) > 1) {
+        raft_free(next->servers);
+        join(next, now, target);
+    }
+    ASSERT(config_is_sane(next));
+}
+
+void config_leave_joint(struct raft_configuration *next,
+                        const struct raft_configuration *joint)
+{
+    size_t n = 0;
+
+    ASSERT(raft_configuration_is_joint(joint));
+    config_copy(next, joint);
+    for (size_t i = 0; i < next->n_servers; i++) {
+        struct raft_server s = next->servers[i];
+
+        if (s.role == RAFT_VOTER_LEAVING) {
+            continue;
+        }
+        s.role = s.role == RAFT_VOTER_DEMOTING  ? RAFT_LEARNER
+                 : s.role == RAFT_VOTER_JOINING ? RAFT_VOTER
+                                                : s.role;
+        next->servers[n++] = s;
+    }
+    next->n_servers = n;
+    ASSERT(config_is_sane(next) && !raft_configuration_is_joint(next));
 }
 
 /* ---- the configurations that the log holds --------------------------------
@@ -264,4 +468,47 @@ bool config_history_within(const struct config_history *h, raft_index after,
         }
     }
     return false;
+}
+
+raft_index config_history_newest_index(const struct config_history *h)
+{
+    return h->items[h->n - 1].index;
+}
+
+static const struct config_at *find_at(const struct config_history *h,
+                                       raft_index index)
+{
+    size_t i = h->n;
+
+    while (i > 1 && h->items[i - 1].index > index) {
+        i--;
+    }
+    return &h->items[i - 1];
+}
+
+const struct raft_configuration *
+config_history_at(const struct config_history *h, raft_index index)
+{
+    return &find_at(h, index)->configuration;
+}
+
+raft_index config_history_index_at(const struct config_history *h,
+                                   raft_index index)
+{
+    return find_at(h, index)->index;
+}
+
+void config_history_restore(struct config_history *h, raft_index index,
+                            const struct raft_configuration *c, bool keep_tail)
+{
+    struct config_history old = *h;
+
+    config_history_init(h, index, c);
+    for (size_t i = 0; i < old.n; i++) {
+        if (keep_tail && old.items[i].index > index) {
+            config_history_push(h, old.items[i].index,
+                                &old.items[i].configuration);
+        }
+    }
+    config_history_release(&old);
 }

@@ -84,6 +84,7 @@ void election_become_follower(struct raft *r, raft_term term, raft_id leader)
     if (r->role == RAFT_LEADER) {
         replication_end(r);
         r->election.transferee = 0;
+        r->election.resigns = false;
     }
     move(r, RAFT_FOLLOWER);
     election_reset_timer(r);
@@ -102,11 +103,14 @@ bool election_leader_lives(const struct raft *r)
 /*
  * A learner never campaigns (A16). Nor does a member that has not applied a
  * configuration that is committed: it might count a quorum of servers that is
- * none any more (A11).
+ * none any more (A11). Nor one whose state is being replaced, or whose log has
+ * not caught up with that on disk (A11, D9), or one that could not store what
+ * it would lead (F8).
  */
 static bool may_campaign(const struct raft *r)
 {
-    return r->role != RAFT_LEADER &&
+    return r->role != RAFT_LEADER && !snapshot_is_restoring(r) &&
+           !raft_disk_is_stalled(r) &&
            config_is_voter(raft_members(r), r->config.id) &&
            !config_history_within(&r->configs, r->last_applied,
                                   r->commit_index);
@@ -130,14 +134,16 @@ static void ask_for_votes(struct raft *r, enum raft_message_type type,
         .force = force,
     };
 
-    e->votes = raft_realloc(e->votes, c->n_servers, sizeof(*e->votes));
-    memset(e->votes, VOTE_NONE, c->n_servers);
+    e->granted = raft_realloc(e->granted, c->n_servers, sizeof(*e->granted));
+    e->hopeful = raft_realloc(e->hopeful, c->n_servers, sizeof(*e->hopeful));
+    memset(e->granted, false, c->n_servers);
+    memset(e->hopeful, true, c->n_servers);
     e->self_counted = false;
     e->self_batch = batch;
     raft_drop_vote_requests(r);
     for (size_t i = 0; i < c->n_servers; i++) {
         m.to = c->servers[i].id;
-        if (m.to != r->config.id && c->servers[i].role == RAFT_VOTER) {
+        if (m.to != r->config.id && c->servers[i].role != RAFT_LEARNER) {
             raft_send(r, m, batch);
         }
     }
@@ -196,28 +202,17 @@ void election_campaign_alone(struct raft *r)
     }
 }
 
-static size_t count(const struct raft *r, enum vote vote)
-{
-    const struct raft_configuration *c = raft_members(r);
-    size_t n = 0;
-
-    for (size_t i = 0; i < c->n_servers; i++) {
-        n += c->servers[i].role == RAFT_VOTER && r->election.votes[i] == vote;
-    }
-    return n;
-}
-
 static void count_votes(struct raft *r)
 {
     const struct raft_configuration *c = raft_members(r);
 
-    if (count(r, VOTE_GRANTED) >= config_quorum(c)) {
+    if (config_is_quorum(c, r->election.granted)) {
         if (r->role == RAFT_PRE_CANDIDATE) {
             become_candidate(r, false);
         } else {
             become_leader(r);
         }
-    } else if (config_n_voters(c) - count(r, VOTE_REFUSED) < config_quorum(c)) {
+    } else if (!config_is_quorum(c, r->election.hopeful)) {
         election_become_follower(r, r->current_term, 0);
     }
 }
@@ -227,7 +222,8 @@ static void record_vote(struct raft *r, raft_id from, bool granted)
     size_t i = config_find(raft_members(r), from);
 
     if (i != CONFIG_NOBODY) {
-        r->election.votes[i] = granted ? VOTE_GRANTED : VOTE_REFUSED;
+        r->election.granted[i] = granted;
+        r->election.hopeful[i] = granted;
         count_votes(r);
     }
 }
@@ -266,6 +262,7 @@ void election_pre_vote(struct raft *r, const struct raft_message *m)
         .to = m->from,
         .term = grant ? m->term : r->current_term,
         .reject = !grant,
+        .log_index = grant ? 0 : membership_without(r, m->from),
     };
 
     if (answer.term > 0) { /* a new member's refusal would have no term */
@@ -298,6 +295,9 @@ void election_response(struct raft *r, const struct raft_message *m)
     bool is_pre = m->type == RAFT_PRE_VOTE_RESPONSE;
     raft_term expected = r->current_term + (is_pre && !m->reject ? 1 : 0);
 
+    if (is_pre && m->reject) {
+        membership_told_removed(r, m->log_index);
+    }
     /* Nobody can answer before our own vote is on disk: not even asked yet. */
     if (r->role == (is_pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE) &&
         m->term == expected && r->election.self_counted) {
@@ -315,11 +315,25 @@ static void leader_tick(struct raft *r)
     if (r->election.transferee != 0 && r->now - r->election.transfer_at >= n) {
         r->election.transferee = 0; /* it had its chance (A10) */
     }
+    if (r->election.resigns && r->now - r->election.resign_at >= n) {
+        election_become_follower(r, r->current_term, 0);
+        return;
+    }
+    /* Others may have a disk that works (F8). */
+    if (raft_disk_is_stalled(r) && !r->election.resigns &&
+        !config_is_sole_voter(raft_members(r), r->config.id)) {
+        election_resign(r);
+    }
     /* Looked at every tick, not once per timeout: a leader that nobody
      * answers is gone n ticks after the last answer (A14). */
     if (!r->config.no_check_quorum && !replication_quorum_is_heard(r)) {
         election_become_follower(r, r->current_term, 0);
         return;
+    }
+    if (r->now - r->sampled_at >= n) {
+        r->commit_then = r->commit_sample;
+        r->commit_sample = r->commit_index;
+        r->sampled_at = r->now;
     }
     if (++r->heartbeat_elapsed >= r->config.heartbeat_ticks) {
         r->heartbeat_elapsed = 0;
@@ -358,7 +372,7 @@ enum raft_status raft_transfer(struct raft *r, raft_id to)
     if (r->role != RAFT_LEADER) {
         return RAFT_NOT_LEADER;
     }
-    if (!config_is_voter(raft_members(r), to)) {
+    if (!config_stays_voter(raft_members(r), to)) {
         return RAFT_BAD_MEMBER;
     }
     if (to == r->config.id || to == r->election.transferee) {
@@ -372,6 +386,29 @@ enum raft_status raft_transfer(struct raft *r, raft_id to)
     election_transfer_caught_up(r, replication_progress(r, to));
     check_all(r);
     return RAFT_OK;
+}
+
+void election_resign(struct raft *r)
+{
+    const struct progress *p = replication_furthest(r);
+
+    ASSERT(r->role == RAFT_LEADER);
+    r->election.resigns = true;
+    r->election.resign_at = r->now;
+    if (r->election.transferee == 0 && p != NULL) {
+        r->election.transferee = p->id;
+        r->election.transfer_at = r->now;
+        election_transfer_caught_up(r, p);
+    }
+}
+
+bool raft_disk_is_stalled(const struct raft *r)
+{
+    uint64_t handed_at;
+
+    return r->config.disk_stall_ticks > 0 &&
+           log_oldest_batch(&r->log, &handed_at) &&
+           r->now - handed_at >= r->config.disk_stall_ticks;
 }
 
 /* Called whenever a follower's match index is known better. */

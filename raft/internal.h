@@ -4,6 +4,8 @@
  *     raft.c         life cycle, ready and advance, the queue of messages
  *     election.c     roles, terms, votes, timers, transfer of leadership
  *     replication.c  entries from leader to followers, commit
+ *     membership.c   changes of the configuration
+ *     snapshot.c     who needs one, the log that begins anew behind one
  *     read.c         read index
  *     config.c       members and quorums (pure)
  *     progress.c     one follower as its leader sees it (pure)
@@ -26,6 +28,7 @@ struct log_batch {
     uint64_t number;
     raft_index last_index;      /* the log is stable up to here with it;
                                    lowered when the log is cut meanwhile */
+    uint64_t handed_at;         /* tick */
     struct raft_entry *entries; /* the batch's own copy of the descriptions */
     size_t capacity;
 };
@@ -59,8 +62,9 @@ struct log {
     size_t batches_capacity;
     size_t batches_head;
     size_t n_batches;
-    uint64_t last_batch;   /* handed out */
-    uint64_t stable_batch; /* confirmed */
+    uint64_t last_batch;    /* handed out */
+    uint64_t stable_batch;  /* confirmed */
+    uint64_t restore_batch; /* the last that begins the log anew; 0: none */
 
     struct log_grave *graves; /* ascending by batch */
     size_t graves_capacity;
@@ -95,12 +99,21 @@ void log_all_is_stable(struct log *l);
 void log_truncate(struct log *l, raft_index from);
 /* Forget all up to and including index, which is stable. */
 void log_compact(struct log *l, raft_index index);
+/* Begin anew behind index, which the state machine has durably, whatever the
+ * disk holds of the log. True if the entries behind it stay: they do if we had
+ * that very entry. The next batch stores it. */
+bool log_restore(struct log *l, raft_index index, raft_term term);
+/* The batch that does is not stable. */
+bool log_is_restoring(const struct log *l);
 
 bool log_has_work(const struct log *l);
 /* A new batch of all that is not yet on the way to the disk, maybe nothing.
  * Fills batch, truncate_from, entries, n_entries of rd. */
-void log_hand_out(struct log *l, struct raft_ready *rd);
-/* The batch that makes i stable: 0 if it is, the next if not handed out. */
+void log_hand_out(struct log *l, uint64_t now, struct raft_ready *rd);
+/* When the oldest batch that is not yet stable was handed out. False: none. */
+bool log_oldest_batch(const struct log *l, uint64_t *handed_at);
+/* The batch that makes i stable: 0 if it is, the next if not handed out. While
+ * the log begins anew nothing is, before that is stored. */
 uint64_t log_batch_of(const struct log *l, raft_index i);
 /* False if this tells nothing new. */
 bool log_stable(struct log *l, uint64_t batch);
@@ -113,11 +126,25 @@ void config_copy(struct raft_configuration *to,
                  const struct raft_configuration *from);
 /* Place in c->servers, or CONFIG_NOBODY. */
 size_t config_find(const struct raft_configuration *c, raft_id id);
+/* Of either set, if it is joint (4.3). */
 bool config_is_voter(const struct raft_configuration *c, raft_id id);
-size_t config_n_voters(const struct raft_configuration *c);
+/* Also when the joint configuration is left. */
+bool config_stays_voter(const struct raft_configuration *c, raft_id id);
 bool config_is_sole_voter(const struct raft_configuration *c, raft_id id);
-/* More than half of the voters; with no voters one that is never reached. */
-size_t config_quorum(const struct raft_configuration *c);
+/* Are those servers[i] with marks[i] != 0 a majority of each set of voters?
+ * Never without voters. */
+bool config_is_quorum(const struct raft_configuration *c, const uint8_t *marks);
+/* Ids ascend, and each set has a voter. */
+bool config_is_sane(const struct raft_configuration *c);
+bool config_is_equal(const struct raft_configuration *a,
+                     const struct raft_configuration *b);
+/* What to put into the log now to get to target: itself or, if more than one
+ * server begins or ceases to vote, a joint one. Release next. */
+void config_step_towards(struct raft_configuration *next,
+                         const struct raft_configuration *now,
+                         const struct raft_configuration *target);
+void config_leave_joint(struct raft_configuration *next,
+                        const struct raft_configuration *joint);
 /* The highest value that a quorum of voters has reached. values[i] belongs to
  * servers[i]; scratch has room for n_servers. 0 without voters. */
 uint64_t config_quorum_value(const struct raft_configuration *c,
@@ -146,6 +173,15 @@ bool config_history_truncate(struct config_history *h, raft_index from);
 void config_history_compact(struct config_history *h, raft_index index);
 const struct raft_configuration *
 config_history_newest(const struct config_history *h);
+raft_index config_history_newest_index(const struct config_history *h);
+/* As of that index, and where that one began. */
+const struct raft_configuration *
+config_history_at(const struct config_history *h, raft_index index);
+raft_index config_history_index_at(const struct config_history *h,
+                                   raft_index index);
+/* c holds at index; of the others those behind it stay, or none. */
+void config_history_restore(struct config_history *h, raft_index index,
+                            const struct raft_configuration *c, bool keep_tail);
 /* Is there one with after < index <= to? */
 bool config_history_within(const struct config_history *h, raft_index after,
                            raft_index to);
@@ -153,15 +189,19 @@ bool config_history_within(const struct config_history *h, raft_index after,
 /* ---- progress.c -------------------------------------------------------- */
 
 /*
- *             match known
+ *               match known
  *   PROBE ------------------> REPLICATE
- *     ^   one append at a time    |       appends go out ahead of answers,
- *     |   until one matches       |       next_index is optimistic
- *     +---------------------------+
- *        an append was refused
+ *   ^ ^ |  one append at a time   | |     appends go out ahead of answers,
+ *   | | |  until one matches      | |     next_index is optimistic
+ *   | | +-------------------------+ |
+ *   | |    an append was refused    | next_index was cut away
+ *   | |                             v
+ *   | +---------------------- SNAPSHOT    nothing is sent but heartbeats
+ *   |    installed, or it         ^
+ *   |    has what it needs        |
+ *   +-----------------------------+
+ *        next_index was cut away
  */
-enum progress_state { PROGRESS_PROBE, PROGRESS_REPLICATE };
-
 struct inflight {
     raft_index last_index; /* of the message's entries */
     size_t bytes;
@@ -169,13 +209,15 @@ struct inflight {
 
 struct progress {
     raft_id id;
-    enum progress_state state;
+    enum raft_progress_state state;
     raft_index match_index; /* known to be synced there */
     raft_index next_index;  /* > match_index */
     bool probe_sent;        /* PROBE: unanswered; wait */
     bool nudge;             /* send an empty append to find out what is lost */
     raft_index commit_sent; /* highest leader_commit told by append */
-    uint64_t heard_at;      /* tick of its last message */
+    uint64_t retry_at;      /* SNAPSHOT: ask the driver again; see below */
+    bool is_heard;          /* it said something at all, since then: */
+    uint64_t heard_at;      /* tick of its last message, or of our beginning */
     uint64_t moved_at;      /* tick of its last answer to an append, or nudge */
     uint64_t round_acked;   /* newest read round it confirmed */
 
@@ -190,10 +232,13 @@ void progress_init(struct progress *p, raft_id id, raft_index next_index,
                    size_t window_capacity, uint64_t now);
 void progress_release(struct progress *p);
 void progress_become_probe(struct progress *p, raft_index next_index);
+/* The driver is told, and answers with progress_become_probe() or, to be told
+ * again, with a tick in retry_at. */
+void progress_become_snapshot(struct progress *p);
 bool progress_may_send(const struct progress *p, size_t window_bytes_max);
 /* An append with n entries, beginning at next_index, goes out. */
 void progress_sent(struct progress *p, size_t n, size_t bytes);
-/* It holds the log up to match. True if that is news. */
+/* It holds the log up to match. True if that is news. SNAPSHOT stays. */
 bool progress_matched(struct progress *p, raft_index match);
 /* It refused prev_log_index = refused and may match up to hint. False if that
  * answers something older than what we know. */
@@ -214,16 +259,17 @@ struct outbox {
     size_t capacity;
 };
 
-enum vote { VOTE_NONE = 0, VOTE_GRANTED, VOTE_REFUSED };
-
 struct election {
     unsigned elapsed; /* ticks since the leader spoke or the timer was set */
     unsigned timeout; /* in [election_ticks, 2 * election_ticks) */
-    uint8_t *votes;   /* enum vote, one per server of the configuration */
+    uint8_t *granted; /* one mark per server of the configuration */
+    uint8_t *hopeful; /* the same: has not refused */
     bool self_counted;
     uint64_t self_batch;  /* our own vote counts once this is stable */
     raft_id transferee;   /* leader: 0 if no transfer is under way */
     uint64_t transfer_at; /* tick of its start */
+    bool resigns;         /* leader: steps down when that fails */
+    uint64_t resign_at;   /* tick of that decision */
 };
 
 struct read_request {
@@ -251,6 +297,14 @@ struct reads {
     size_t results_capacity;
 };
 
+/* A server that the newest configuration has dropped. It is replicated to for
+ * a while, so that it learns. */
+struct departing {
+    struct progress progress;
+    raft_index index; /* of the configuration */
+    uint64_t until;   /* tick; set when that is committed */
+};
+
 /* What the last call left, for check.c. */
 struct past {
     raft_term current_term;
@@ -274,8 +328,14 @@ struct raft {
 
     struct log log;
     struct config_history configs;
+    raft_index config_noted; /* membership_note() has seen it */
+    bool was_member;         /* a committed configuration names us */
+    bool is_removed;         /* and a later one does not */
     raft_index commit_index;
     raft_index last_applied;
+
+    struct raft_snapshot *restore; /* being installed, or not yet stable */
+    bool is_installing;            /* the former */
 
     enum raft_role role;
     raft_id leader_id;
@@ -284,12 +344,17 @@ struct raft {
     /* Leader. One per server of the configuration, same places. */
     struct progress *progress;
     size_t n_progress;
+    struct departing *departing; /* no members any more */
+    size_t n_departing;
     uint64_t *scratch;           /* 2 * n_progress values, for quorums */
     raft_index term_first_index; /* our no-op */
     size_t uncommitted_bytes;
     unsigned heartbeat_elapsed;
     bool heartbeat_due;
-    bool round_due; /* tell voters of a new read round */
+    bool round_due;           /* tell voters of a new read round */
+    raft_index commit_then;   /* commit_index one to two election timeouts */
+    raft_index commit_sample; /* ago, and less than one ago */
+    uint64_t sampled_at;
 
     raft_index leader_all_match; /* follower: what the leader last said */
     raft_index leader_match;     /* agreed with this term's leader up to here */
@@ -301,6 +366,9 @@ struct raft {
     size_t n_out;
     size_t out_capacity;
     size_t n_committed_out;
+    raft_id *needy; /* members that need a snapshot */
+    size_t n_needy;
+    size_t needy_capacity;
 
     struct past past;
 };
@@ -340,6 +408,9 @@ void election_request_vote(struct raft *r, const struct raft_message *m);
 void election_response(struct raft *r, const struct raft_message *m);
 void election_timeout_now(struct raft *r, const struct raft_message *m);
 void election_transfer_caught_up(struct raft *r, const struct progress *p);
+/* Hand leadership to the voter that is furthest, or step down one election
+ * timeout later. */
+void election_resign(struct raft *r);
 
 /* replication.c */
 void replication_begin(struct raft *r); /* we just became leader */
@@ -358,6 +429,28 @@ void replication_heartbeat_response(struct raft *r,
                                     const struct raft_message *m);
 raft_index replication_all_match(const struct raft *r);
 bool replication_quorum_is_heard(const struct raft *r);
+bool replication_is_recent(const struct raft *r, const struct progress *p);
+/* The voter, not we, that stays one, is heard and holds most. NULL: none. */
+const struct progress *replication_furthest(const struct raft *r);
+/* The only one that moves commit_index: never back. */
+void replication_commit_to(struct raft *r, raft_index index);
+
+/* membership.c */
+void membership_note(struct raft *r); /* commit_index moved */
+void membership_proceed(struct raft *r);
+void membership_depart(struct raft *r, struct progress *p);
+void membership_forget(struct raft *r); /* whom we sent off */
+struct progress *membership_departing(const struct raft *r, raft_id id);
+/* 0, or the index of the committed configuration that does not name id. */
+raft_index membership_without(const struct raft *r, raft_id id);
+void membership_told_removed(struct raft *r, raft_index index);
+
+/* snapshot.c */
+void snapshot_ask(struct raft *r, struct progress *p);
+void snapshot_start(struct raft *r, const struct raft_start *start);
+void snapshot_stable(struct raft *r);
+void snapshot_release(struct raft *r);
+bool snapshot_is_restoring(const struct raft *r);
 
 /* read.c */
 void read_release(struct reads *reads);

@@ -182,6 +182,13 @@ static void bury(struct log *l, const uint8_t *data)
         (struct log_grave){.batch = l->last_batch, .data = (void *)data};
 }
 
+/* The i-th oldest that is under way. */
+static struct log_batch *batch_at(const struct log *l, size_t i)
+{
+    ASSERT(i < l->n_batches);
+    return &l->batches[(l->batches_head + i) % l->batches_capacity];
+}
+
 static void lower(raft_index *i, raft_index to)
 {
     *i = *i < to ? *i : to;
@@ -205,8 +212,7 @@ void log_truncate(struct log *l, raft_index from)
     }
     lower(&l->stable_index, from - 1);
     for (size_t i = 0; i < l->n_batches; i++) {
-        size_t at = (l->batches_head + i) % l->batches_capacity;
-        lower(&l->batches[at].last_index, from - 1);
+        lower(&batch_at(l, i)->last_index, from - 1);
     }
 }
 
@@ -228,12 +234,41 @@ void log_compact(struct log *l, raft_index index)
     l->prev_index = index;
 }
 
+bool log_restore(struct log *l, raft_index index, raft_term term)
+{
+    raft_index last = log_last_index(l);
+    bool keeps_tail =
+        index >= l->prev_index && index <= last && log_term(l, index) == term;
+    size_t n = keeps_tail ? (size_t)(index - l->prev_index) : l->n;
+
+    ASSERT(index > l->prev_index);
+    ASSERT(l->restore_batch <= l->stable_batch); /* one at a time */
+    for (size_t i = 0; i < n; i++) {
+        bury(l, l->slots[l->start + i].data);
+    }
+    l->start += n;
+    l->n -= n;
+    l->prev_index = index;
+    l->prev_term = term;
+    /* The stored log goes as a whole, so the tail is written anew. What is
+     * being written now says nothing about the log that begins here. */
+    l->handed_index = index;
+    l->stable_index = index;
+    l->truncate_from = 0;
+    for (size_t i = 0; i < l->n_batches; i++) {
+        lower(&batch_at(l, i)->last_index, index);
+    }
+    l->restore_batch = l->last_batch + 1;
+    return keeps_tail;
+}
+
 /* ---- the way to the disk --------------------------------------------------
  */
 
 bool log_has_work(const struct log *l)
 {
-    return l->handed_index < log_last_index(l) || l->truncate_from != 0;
+    return l->handed_index < log_last_index(l) || l->truncate_from != 0 ||
+           l->restore_batch > l->last_batch;
 }
 
 static struct log_batch *new_batch(struct log *l)
@@ -257,7 +292,7 @@ static struct log_batch *new_batch(struct log *l)
                        l->batches_capacity];
 }
 
-void log_hand_out(struct log *l, struct raft_ready *rd)
+void log_hand_out(struct log *l, uint64_t now, struct raft_ready *rd)
 {
     struct log_batch *b = new_batch(l);
     raft_index last = log_last_index(l);
@@ -273,6 +308,7 @@ void log_hand_out(struct log *l, struct raft_ready *rd)
     }
     b->number = ++l->last_batch;
     b->last_index = last;
+    b->handed_at = now;
 
     rd->batch = b->number;
     rd->truncate_from = l->truncate_from;
@@ -282,16 +318,27 @@ void log_hand_out(struct log *l, struct raft_ready *rd)
     l->truncate_from = 0;
 }
 
+bool log_is_restoring(const struct log *l)
+{
+    return l->restore_batch > l->stable_batch;
+}
+
+bool log_oldest_batch(const struct log *l, uint64_t *handed_at)
+{
+    if (l->n_batches > 0) {
+        *handed_at = batch_at(l, 0)->handed_at;
+    }
+    return l->n_batches > 0;
+}
+
 uint64_t log_batch_of(const struct log *l, raft_index i)
 {
     if (i <= l->stable_index) {
-        return 0;
+        return log_is_restoring(l) ? l->restore_batch : 0;
     }
     for (size_t k = 0; k < l->n_batches; k++) {
-        size_t at = (l->batches_head + k) % l->batches_capacity;
-
-        if (l->batches[at].last_index >= i) {
-            return l->batches[at].number;
+        if (batch_at(l, k)->last_index >= i) {
+            return batch_at(l, k)->number;
         }
     }
     return l->last_batch + 1;

@@ -39,7 +39,7 @@ void progress_init(struct progress *p, raft_id id, raft_index next_index,
 {
     ASSERT(next_index > 0 && window_capacity > 0);
     *p = (struct progress){.id = id,
-                           .state = PROGRESS_PROBE,
+                           .state = RAFT_PROGRESS_PROBE,
                            .next_index = next_index,
                            .heard_at = now,
                            .moved_at = now,
@@ -56,16 +56,26 @@ void progress_release(struct progress *p)
 void progress_become_probe(struct progress *p, raft_index next_index)
 {
     ASSERT(next_index > p->match_index);
-    p->state = PROGRESS_PROBE;
+    p->state = RAFT_PROGRESS_PROBE;
     p->probe_sent = false;
     p->nudge = false;
     p->next_index = next_index;
     window_clear(p);
 }
 
+void progress_become_snapshot(struct progress *p)
+{
+    p->state = RAFT_PROGRESS_SNAPSHOT;
+    p->probe_sent = false;
+    p->nudge = false;
+    p->next_index = p->match_index + 1;
+    p->retry_at = UINT64_MAX;
+    window_clear(p);
+}
+
 static void become_replicate(struct progress *p)
 {
-    p->state = PROGRESS_REPLICATE;
+    p->state = RAFT_PROGRESS_REPLICATE;
     p->probe_sent = false;
     p->next_index = p->match_index + 1;
     window_clear(p);
@@ -73,8 +83,8 @@ static void become_replicate(struct progress *p)
 
 bool progress_may_send(const struct progress *p, size_t window_bytes_max)
 {
-    if (p->state == PROGRESS_PROBE) {
-        return !p->probe_sent;
+    if (p->state != RAFT_PROGRESS_REPLICATE) {
+        return p->state == RAFT_PROGRESS_PROBE && !p->probe_sent;
     }
     return p->window_n < p->window_capacity &&
            p->window_bytes < window_bytes_max;
@@ -82,10 +92,11 @@ bool progress_may_send(const struct progress *p, size_t window_bytes_max)
 
 void progress_sent(struct progress *p, size_t n, size_t bytes)
 {
-    if (p->state == PROGRESS_PROBE) {
+    if (p->state == RAFT_PROGRESS_PROBE) {
         p->probe_sent = true; /* next_index moves when it is answered */
         return;
     }
+    ASSERT(p->state == RAFT_PROGRESS_REPLICATE);
     if (n > 0) {
         p->next_index += n;
         window_push(p, p->next_index - 1, bytes);
@@ -103,7 +114,7 @@ bool progress_matched(struct progress *p, raft_index match)
     if (p->next_index <= match) {
         p->next_index = match + 1;
     }
-    if (p->state == PROGRESS_PROBE) {
+    if (p->state == RAFT_PROGRESS_PROBE) {
         become_replicate(p);
     } else {
         window_pop(p, match);
@@ -118,8 +129,11 @@ bool progress_refused(struct progress *p, raft_index refused, raft_index hint)
     if (refused <= p->match_index) {
         return false; /* it matched meanwhile */
     }
-    if (p->state == PROGRESS_PROBE ? refused != p->next_index - 1
-                                   : refused >= p->next_index) {
+    if (p->state == RAFT_PROGRESS_SNAPSHOT) {
+        return false; /* that is why */
+    }
+    if (p->state == RAFT_PROGRESS_PROBE ? refused != p->next_index - 1
+                                        : refused >= p->next_index) {
         return false; /* not what we asked last */
     }
     next = hint < refused ? hint + 1 : refused;

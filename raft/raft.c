@@ -57,6 +57,7 @@ static void load_log(struct raft *r, const struct raft_start *start)
         raft_append(r, &start->entries[i]);
     }
     log_all_is_stable(&r->log);
+    snapshot_start(r, start);
 }
 
 static void load_state(struct raft *r, const struct raft_start *start)
@@ -64,6 +65,11 @@ static void load_state(struct raft *r, const struct raft_start *start)
     r->current_term = start->hard_state.term;
     r->term_stored = r->current_term;
     r->voted_for = start->hard_state.voted_for;
+    if (r->current_term < log_last_term(&r->log) && r->restore != NULL) {
+        r->current_term = log_last_term(&r->log);
+        r->voted_for = 0;
+        r->hard_state_dirty = true;
+    }
     r->commit_index = start->hard_state.commit;
     r->commit_stored = r->commit_index;
     /* Only what is committed is applied or cut, so the hint may be raised. */
@@ -72,7 +78,8 @@ static void load_state(struct raft *r, const struct raft_start *start)
     }
     r->last_applied = start->last_applied;
 
-    ASSERT(r->last_applied >= start->first_prev_index);
+    membership_note(r);
+    ASSERT(r->last_applied >= r->log.prev_index);
     ASSERT(r->commit_index <= log_last_index(&r->log));
     ASSERT(r->current_term >= log_last_term(&r->log));
 }
@@ -106,7 +113,10 @@ void raft_free_all(struct raft *r)
     read_release(&r->reads);
     log_release(&r->log);
     config_history_release(&r->configs);
-    raft_free(r->election.votes);
+    snapshot_release(r);
+    raft_free(r->election.granted);
+    raft_free(r->election.hopeful);
+    raft_free(r->needy);
     raft_free(r->scratch);
     raft_free(r->outbox.items);
     raft_free(r->out);
@@ -257,11 +267,10 @@ static void check_vouched(const struct raft *r, const struct raft_message *m)
         (m->type == RAFT_REQUEST_VOTE_RESPONSE && !m->reject)) {
         ASSERT(raft_vote_batch(r) <= r->log.stable_batch);
     }
-    if (m->type == RAFT_APPEND_ENTRIES_RESPONSE && !m->reject) {
+    if ((m->type == RAFT_APPEND_ENTRIES_RESPONSE && !m->reject) ||
+        m->type == RAFT_PRE_VOTE || m->type == RAFT_REQUEST_VOTE) {
         ASSERT(m->log_index <= r->log.stable_index);
-    }
-    if (m->type == RAFT_PRE_VOTE || m->type == RAFT_REQUEST_VOTE) {
-        ASSERT(m->log_index <= r->log.stable_index);
+        ASSERT(!log_is_restoring(&r->log));
     }
 }
 
@@ -314,7 +323,10 @@ static void gather_disk_work(struct raft *r, struct raft_ready *rd)
     if (!r->hard_state_dirty && !log_has_work(&r->log)) {
         return;
     }
-    log_hand_out(&r->log, rd);
+    log_hand_out(&r->log, r->now, rd);
+    if (rd->batch == r->log.restore_batch) {
+        rd->restore = r->restore;
+    }
     if (r->hard_state_dirty) {
         r->hard_state_batch = rd->batch;
     }
@@ -355,7 +367,7 @@ static void gather_committed(struct raft *r, struct raft_ready *rd)
     size_t bytes;
 
     to = to < r->log.stable_index ? to : r->log.stable_index;
-    if (to <= r->last_applied) {
+    if (to <= r->last_applied || r->is_installing) {
         return;
     }
     rd->committed = log_at(&r->log, r->last_applied + 1);
@@ -370,6 +382,7 @@ bool raft_ready(struct raft *r, struct raft_ready *rd)
     ASSERT(!r->ready_pending);
     *rd = (struct raft_ready){0};
     election_campaign_alone(r);
+    membership_proceed(r);
     gather_messages(r, rd);
     gather_disk_work(r, rd);
     gather_committed(r, rd);
@@ -377,8 +390,13 @@ bool raft_ready(struct raft *r, struct raft_ready *rd)
         rd->reads = r->reads.results;
         rd->n_reads = r->reads.n_results;
     }
+    if (r->n_needy > 0) {
+        rd->snapshots = r->needy;
+        rd->n_snapshots = r->n_needy;
+    }
     r->ready_pending = rd->batch != 0 || rd->n_messages > 0 ||
-                       rd->n_committed > 0 || rd->n_reads > 0;
+                       rd->n_committed > 0 || rd->n_reads > 0 ||
+                       rd->n_snapshots > 0;
     check_all(r);
     return r->ready_pending;
 }
@@ -391,6 +409,7 @@ void raft_advance(struct raft *r)
     r->n_committed_out = 0;
     r->n_out = 0;
     r->reads.n_results = 0;
+    r->n_needy = 0;
     check_all(r);
 }
 
@@ -400,6 +419,7 @@ void raft_stable(struct raft *r, uint64_t batch)
     if (!log_stable(&r->log, batch)) {
         return;
     }
+    snapshot_stable(r);
     if (r->role == RAFT_LEADER) {
         replication_stable(r);
     }
@@ -410,13 +430,20 @@ void raft_stable(struct raft *r, uint64_t batch)
 /* ---- in
  * ----------------------------------------------------------------------- */
 
-void raft_tick(struct raft *r)
+void raft_clock(struct raft *r, unsigned ticks)
 {
     ASSERT(!r->ready_pending);
-    r->now++;
-    read_tick(r);
-    election_tick(r);
+    for (; ticks > 0; ticks--) {
+        r->now++;
+        read_tick(r);
+        election_tick(r);
+    }
     check_all(r);
+}
+
+void raft_tick(struct raft *r)
+{
+    raft_clock(r, 1);
 }
 
 static bool is_from_leader(const struct raft_message *m)
@@ -466,11 +493,18 @@ static bool is_well_formed(const struct raft *r, const struct raft_message *m)
     return true;
 }
 
+/* A member; or the leader, who may be removing itself; or whom we removed and
+ * are telling so. */
+static bool is_known(const struct raft *r, raft_id id)
+{
+    return config_find(raft_members(r), id) != CONFIG_NOBODY ||
+           id == r->leader_id || membership_departing(r, id) != NULL;
+}
+
 /* What contradicts things that this term, or the whole cluster, agreed on. */
 static bool fits_our_state(const struct raft *r, const struct raft_message *m)
 {
-    if (!may_be_stranger(m) &&
-        config_find(raft_members(r), m->from) == CONFIG_NOBODY) {
+    if (!may_be_stranger(m) && !is_known(r, m->from)) {
         return false;
     }
     if (m->term == r->current_term && is_from_leader(m) &&
@@ -591,6 +625,7 @@ enum raft_status raft_step(struct raft *r, const struct raft_message *m)
 
             if (p != NULL) {
                 p->heard_at = r->now;
+                p->is_heard = true;
             }
         }
         dispatch(r, m);
@@ -612,7 +647,7 @@ enum raft_status raft_propose(struct raft *r, const void *data, size_t size,
         return RAFT_NOT_LEADER;
     }
     /* One that is larger than the limit by itself gets its turn alone. */
-    if (r->election.transferee != 0 ||
+    if (r->election.transferee != 0 || r->election.resigns ||
         (r->uncommitted_bytes > 0 &&
          (size > r->config.uncommitted_bytes_max ||
           r->uncommitted_bytes > r->config.uncommitted_bytes_max - size))) {
@@ -701,6 +736,14 @@ const struct raft_configuration *raft_configuration_now(const struct raft *r)
     return raft_members(r);
 }
 
+const struct raft_configuration *raft_configuration_at(const struct raft *r,
+                                                       raft_index index)
+{
+    ASSERT(index + 1 >= log_first_index(&r->log));
+    ASSERT(index <= log_last_index(&r->log));
+    return config_history_at(&r->configs, index);
+}
+
 bool raft_is_settled_leader(const struct raft *r)
 {
     return r->role == RAFT_LEADER && r->commit_index >= r->term_first_index;
@@ -727,11 +770,11 @@ bool raft_progress_at(const struct raft *r, size_t i, struct raft_progress *p)
     q = &r->progress[i];
     *p = (struct raft_progress){
         .id = q->id,
+        .state = q->state,
         .match_index = q->match_index,
         .next_index = q->next_index,
         .inflight_messages = q->window_n,
-        .recently_active = q->id == r->config.id ||
-                           r->now - q->heard_at < r->config.election_ticks,
+        .recently_active = replication_is_recent(r, q),
     };
     return true;
 }

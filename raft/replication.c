@@ -19,7 +19,7 @@ struct progress *replication_progress(const struct raft *r, raft_id id)
             return &r->progress[i];
         }
     }
-    return NULL;
+    return membership_departing(r, id);
 }
 
 static void release_progress(struct progress *p, size_t n)
@@ -44,7 +44,7 @@ void replication_configure(struct raft *r)
         raft_id id = c->servers[i].id;
 
         old = replication_progress(r, id);
-        if (old != NULL) {
+        if (old != NULL) { /* one that departs stays after all, as well */
             fresh[i] = *old;
             *old = (struct progress){0};
         } else {
@@ -52,7 +52,10 @@ void replication_configure(struct raft *r)
                           r->config.inflight_messages_max, r->now);
         }
     }
-    release_progress(r->progress, r->n_progress);
+    for (size_t i = 0; i < r->n_progress; i++) {
+        membership_depart(r, &r->progress[i]);
+    }
+    raft_free(r->progress);
     r->progress = fresh;
     r->n_progress = c->n_servers;
     r->scratch =
@@ -75,6 +78,8 @@ void replication_begin(struct raft *r)
     replication_configure(r);
     r->term_first_index = noop.index;
     r->uncommitted_bytes = 0;
+    r->commit_then = r->commit_sample = r->commit_index;
+    r->sampled_at = r->now;
     r->heartbeat_elapsed = 0;
     r->heartbeat_due = false;
     r->round_due = false;
@@ -88,6 +93,7 @@ void replication_end(struct raft *r)
     release_progress(r->progress, r->n_progress);
     r->progress = NULL;
     r->n_progress = 0;
+    membership_forget(r);
     r->uncommitted_bytes = 0;
 }
 
@@ -106,24 +112,43 @@ raft_index replication_all_match(const struct raft *r)
 /* With ourselves as one of them. */
 bool replication_quorum_is_heard(const struct raft *r)
 {
-    const struct raft_configuration *c = raft_members(r);
-    size_t n = 0;
+    uint64_t *values = r->scratch, *spare = r->scratch + r->n_progress;
 
     for (size_t i = 0; i < r->n_progress; i++) {
         const struct progress *p = &r->progress[i];
 
-        n += c->servers[i].role == RAFT_VOTER &&
-             (p->id == r->config.id ||
-              r->now - p->heard_at < r->config.election_ticks);
+        values[i] = p->id == r->config.id ||
+                    r->now - p->heard_at < r->config.election_ticks;
     }
-    return n >= config_quorum(c);
+    return config_quorum_value(raft_members(r), values, spare) > 0;
+}
+
+bool replication_is_recent(const struct raft *r, const struct progress *p)
+{
+    return p->id == r->config.id ||
+           (p->is_heard && r->now - p->heard_at < r->config.election_ticks);
+}
+
+const struct progress *replication_furthest(const struct raft *r)
+{
+    const struct progress *best = NULL;
+
+    for (size_t i = 0; i < r->n_progress; i++) {
+        const struct progress *p = &r->progress[i];
+
+        if (p->id != r->config.id && replication_is_recent(r, p) &&
+            config_stays_voter(raft_members(r), p->id) &&
+            (best == NULL || p->match_index > best->match_index)) {
+            best = p;
+        }
+    }
+    return best;
 }
 
 /* ---- commit
  * ------------------------------------------------------------------ */
 
-/* The only place that moves commit_index. */
-static void commit_to(struct raft *r, raft_index index)
+void replication_commit_to(struct raft *r, raft_index index)
 {
     ASSERT(index <= log_last_index(&r->log));
     if (index <= r->commit_index) {
@@ -140,6 +165,7 @@ static void commit_to(struct raft *r, raft_index index)
         }
     }
     r->commit_index = index;
+    membership_note(r);
 }
 
 /*
@@ -161,7 +187,7 @@ static void commit_by_counting(struct raft *r)
     }
     match = config_quorum_value(raft_members(r), values, spare);
     if (match >= r->term_first_index) {
-        commit_to(r, match);
+        replication_commit_to(r, match);
     }
 }
 
@@ -200,7 +226,7 @@ static void send_append(struct raft *r, struct progress *p, size_t n,
     if (p->window_n == 0) {
         p->moved_at = r->now;
     }
-    if (p->state == PROGRESS_REPLICATE) {
+    if (p->state == RAFT_PROGRESS_REPLICATE) {
         p->commit_sent = r->commit_index;
     }
     p->nudge = false;
@@ -214,7 +240,7 @@ static void send_append(struct raft *r, struct progress *p, size_t n,
  */
 static bool owes_empty_append(const struct raft *r, const struct progress *p)
 {
-    if (p->state == PROGRESS_PROBE) {
+    if (p->state == RAFT_PROGRESS_PROBE) {
         return !p->probe_sent;
     }
     return p->nudge || (p->next_index > log_last_index(&r->log) &&
@@ -227,7 +253,8 @@ static void fill(struct raft *r, struct progress *p)
     raft_index last = log_last_index(&r->log);
     size_t sent = r->n_out;
 
-    if (!is_within_reach(r, p)) {
+    if (p->state == RAFT_PROGRESS_SNAPSHOT || !is_within_reach(r, p)) {
+        snapshot_ask(r, p);
         return;
     }
     while (p->next_index <= last &&
@@ -251,11 +278,35 @@ void replication_fill(struct raft *r)
             fill(r, &r->progress[i]);
         }
     }
+    for (size_t i = 0; i < r->n_departing; i++) {
+        struct progress *p = &r->departing[i].progress;
+
+        if (p->state != RAFT_PROGRESS_SNAPSHOT && is_within_reach(r, p)) {
+            fill(r, p); /* no snapshot for the sake of a farewell */
+        }
+    }
+}
+
+static void send_heartbeat(struct raft *r, const struct progress *p,
+                           raft_index all_match)
+{
+    raft_index match = p->match_index;
+
+    raft_send(r,
+              (struct raft_message){
+                  .type = RAFT_HEARTBEAT,
+                  .to = p->id,
+                  .log_index = all_match,
+                  .commit = match < r->commit_index ? match : r->commit_index,
+                  .context = r->reads.round,
+              },
+              0);
 }
 
 /* To all when it is time; to the voters as soon as a read waits for them. */
 void replication_heartbeats(struct raft *r)
 {
+    const struct raft_configuration *c = raft_members(r);
     raft_index all_match;
 
     if (!r->heartbeat_due && !r->round_due) {
@@ -264,23 +315,14 @@ void replication_heartbeats(struct raft *r)
     all_match = replication_all_match(r);
     for (size_t i = 0; i < r->n_progress; i++) {
         const struct progress *p = &r->progress[i];
-        bool is_voter = raft_members(r)->servers[i].role == RAFT_VOTER;
-        raft_index match = p->match_index;
+        bool is_voter = c->servers[i].role != RAFT_LEARNER;
 
-        if (p->id == r->config.id ||
-            !(r->heartbeat_due || (r->round_due && is_voter))) {
-            continue;
+        if (p->id != r->config.id && (r->heartbeat_due || is_voter)) {
+            send_heartbeat(r, p, all_match);
         }
-        raft_send(
-            r,
-            (struct raft_message){
-                .type = RAFT_HEARTBEAT,
-                .to = p->id,
-                .log_index = all_match,
-                .commit = match < r->commit_index ? match : r->commit_index,
-                .context = r->reads.round,
-            },
-            0);
+    }
+    for (size_t i = 0; i < r->n_departing && r->heartbeat_due; i++) {
+        send_heartbeat(r, &r->departing[i].progress, all_match);
     }
     r->heartbeat_due = false;
     r->round_due = false;
@@ -315,6 +357,9 @@ void replication_append_response(struct raft *r, const struct raft_message *m)
         commit_by_counting(r);
         election_transfer_caught_up(r, p);
     }
+    if (p->state == RAFT_PROGRESS_SNAPSHOT && is_within_reach(r, p)) {
+        progress_become_probe(p, p->next_index); /* it has got one */
+    }
 }
 
 /*
@@ -329,7 +374,7 @@ static void look_for_loss(struct raft *r, struct progress *p)
         return;
     }
     p->moved_at = r->now;
-    if (p->state == PROGRESS_PROBE) {
+    if (p->state == RAFT_PROGRESS_PROBE) {
         p->probe_sent = false;
     } else {
         p->nudge = p->window_n > 0;
@@ -366,7 +411,7 @@ static bool entry_is_sane(const struct raft_entry *e)
     if (e->type != RAFT_ENTRY_CONFIG) {
         return true;
     }
-    ok = raft_configuration_decode(&c, e->data, e->size);
+    ok = raft_configuration_decode(&c, e->data, e->size) && config_is_sane(&c);
     raft_configuration_release(&c);
     return ok;
 }
@@ -491,7 +536,7 @@ void replication_append(struct raft *r, const struct raft_message *m)
     }
     take_entries(r, m);
     /* What lies behind last_new is not known to agree with the leader. */
-    commit_to(r, lower_of(m->commit, last_new));
+    replication_commit_to(r, lower_of(m->commit, last_new));
 
     match = last_new > r->commit_index ? last_new : r->commit_index;
     r->leader_match = match > r->leader_match ? match : r->leader_match;
@@ -508,7 +553,8 @@ void replication_heartbeat(struct raft *r, const struct raft_message *m)
 {
     hear_leader(r, m);
     r->leader_all_match = lower_of(m->log_index, r->log.stable_index);
-    commit_to(r, m->commit); /* <= our match index, as the leader knows it */
+    /* <= our match index, as the leader knows it */
+    replication_commit_to(r, m->commit);
     raft_send(r,
               (struct raft_message){
                   .type = RAFT_HEARTBEAT_RESPONSE,

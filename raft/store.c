@@ -110,7 +110,7 @@ struct store {
     sqlite3_stmt *statements[N_STATEMENTS];
     char *path;
     uint64_t cluster_id, member_id;
-    bool adopt; /* options.adopt */
+    bool adopt;          /* options.adopt */
     unsigned wal_pages;  /* a checkpoint is due */
     unsigned wal_frames; /* in the WAL and not yet moved; from wal_hook() */
     struct raft_hard_state hard_state;
@@ -1270,12 +1270,65 @@ static enum store_status append_entry(struct store *s,
     return run(s, SQL_APPEND, "append to the log");
 }
 
+/*
+ * What entry index + 1 is chained to after a restore: we never saw the entry
+ * at index, so there is no checksum of it. Another restore gives another one,
+ * and entries of the log before can not be mistaken for those after.
+ */
+static uint64_t chain_restored(const struct store *s,
+                               const struct raft_snapshot *snapshot)
+{
+    const uint64_t numbers[] = {chain_origin(s), snapshot->index,
+                                snapshot->term};
+
+    return store_format_numbers(numbers, 3, 1);
+}
+
+/* Rows up to the snapshot's index are dead from now on; see delete_rows(). */
+static enum store_status delete_rows_from(struct store *s, raft_index from)
+{
+    enum store_status st = bind_numbers(s, SQL_TRUNCATE, &from, 1);
+
+    if (st == STORE_OK) {
+        st = run(s, SQL_TRUNCATE, "forget the log");
+    }
+    if (s->first_row >= from) {
+        s->first_row = 0;
+    }
+    return st;
+}
+
+/* The state machine was replaced by a snapshot: so is the log. */
+static enum store_status restore_log(struct store *s,
+                                     const struct raft_snapshot *snapshot)
+{
+    struct cut c = {.index = snapshot->index, .term = snapshot->term};
+    enum store_status st;
+
+    ASSERT(snapshot->index > s->cut.index); /* what was cut is committed */
+    c.checksum = chain_restored(s, snapshot);
+    c.configuration = raft_configuration_encode(&snapshot->configuration,
+                                                &c.configuration_size);
+    st = delete_rows_from(s, snapshot->index + 1);
+    if (st == STORE_OK) {
+        st = put_cut(s, &c);
+    }
+    raft_free(s->cut.configuration);
+    s->cut = c;
+    s->last_index = c.index;
+    s->last_checksum = c.checksum;
+    return st;
+}
+
 static enum store_status write_batch(struct store *s,
                                      const struct store_batch *b)
 {
     enum store_status st = STORE_OK;
 
-    if (b->truncate_from != 0) {
+    if (b->restore != NULL) {
+        st = restore_log(s, b->restore);
+    }
+    if (st == STORE_OK && b->truncate_from != 0) {
         st = truncate_log(s, b->truncate_from);
     }
     for (size_t i = 0; st == STORE_OK && i < b->n_entries; i++) {

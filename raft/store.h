@@ -95,6 +95,9 @@ struct store_batch {
     const struct raft_entry *entries;
     size_t n_entries;
     const struct raft_hard_state *hard_state; /* NULL: unchanged */
+    /* Not NULL, and first of all: forget the whole log. It begins anew behind
+     * restore->index, of that term, with that configuration. */
+    const struct raft_snapshot *restore;
 };
 
 /*

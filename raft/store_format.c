@@ -10,8 +10,7 @@
 /* "pwlr", as the file's application id. Never changes. */
 #define ORIGIN_TAG 0x70776c72
 
-/* Bytes of numbers, the same on every machine. */
-static uint64_t hash_numbers(const uint64_t *numbers, size_t n, uint64_t seed)
+uint64_t store_format_numbers(const uint64_t *numbers, size_t n, uint64_t seed)
 {
     uint8_t bytes[8 * 8];
 
@@ -28,14 +27,14 @@ uint64_t store_format_origin(uint64_t cluster_id, uint64_t member_id)
 {
     const uint64_t numbers[] = {ORIGIN_TAG, cluster_id, member_id};
 
-    return hash_numbers(numbers, 3, 0);
+    return store_format_numbers(numbers, 3, 0);
 }
 
 uint64_t store_format_entry(uint64_t before, const struct raft_entry *e)
 {
     const uint64_t numbers[] = {before, e->index, e->term, (uint64_t)e->type,
                                 e->size};
-    uint64_t seed = hash_numbers(numbers, 5, 0);
+    uint64_t seed = store_format_numbers(numbers, 5, 0);
 
     return e->size == 0 ? seed : XXH3_64bits_withSeed(e->data, e->size, seed);
 }
@@ -46,7 +45,7 @@ uint64_t store_format_state(uint64_t origin, const struct raft_hard_state *hs,
     const uint64_t numbers[] = {origin,     hs->term,   hs->voted_for,
                                 hs->commit, last_index, last_checksum};
 
-    return hash_numbers(numbers, 6, 0);
+    return store_format_numbers(numbers, 6, 0);
 }
 
 uint64_t store_format_cut(uint64_t origin, raft_index index, raft_term term,
@@ -55,7 +54,7 @@ uint64_t store_format_cut(uint64_t origin, raft_index index, raft_term term,
 {
     const uint64_t numbers[] = {origin, index, term, entry_checksum,
                                 configuration_size};
-    uint64_t seed = hash_numbers(numbers, 5, 0);
+    uint64_t seed = store_format_numbers(numbers, 5, 0);
 
     return configuration_size == 0
                ? seed

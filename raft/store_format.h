@@ -11,6 +11,8 @@
 
 #include "raft/raft.h"
 
+/* Of up to eight numbers, the same on every machine. */
+uint64_t store_format_numbers(const uint64_t *numbers, size_t n, uint64_t seed);
 /* What entry 1 is chained to: a log put under another name is seen too. */
 uint64_t store_format_origin(uint64_t cluster_id, uint64_t member_id);
 /* Of an entry; before: of the entry before it. */

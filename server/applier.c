@@ -402,6 +402,13 @@ static void apply_configuration(struct applier *a, const struct raft_entry *e,
     }
     members_follow(&a->members, &c, arena);
     raft_configuration_release(&c);
+    /* For a copy of state.db, which must suffice to begin a log with. The
+     * digest has the members that follow. */
+    (void)changeset_append(
+        a->changes,
+        &(struct changeset_row){.kind = CHANGESET_CONFIGURATION,
+                                .configuration = {e->data, e->size}},
+        0);
     note(a, &(struct changeset_row){.kind = CHANGESET_MEMBERS_CLEARED});
     for (size_t i = 0; i < a->members.n; i++) {
         note_member(a, &a->members.list[i], arena);
@@ -537,6 +544,17 @@ void applier_apply(struct applier *a, const struct raft_entry *e,
     settle(a);
     a->index = e->index;
     out->revision = kv_end(a->kv);
+}
+
+/* ---- another state
+ * --------------------------------------------------------------------- */
+
+void applier_exchange(struct applier *a, struct applier *other)
+{
+    struct applier was = *a;
+
+    *a = *other;
+    *other = was;
 }
 
 /* ---- on the way to state.db

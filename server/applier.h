@@ -118,6 +118,13 @@ bool applier_loaded(struct applier *a, raft_index index, raft_term term,
                     int64_t revision, uint64_t digest);
 
 /*
+ * a becomes what other is and the other way round: how a snapshot's state takes
+ * the place of the present one under all who hold a. What applier_kv() and its
+ * like gave belongs to other from then on.
+ */
+void applier_exchange(struct applier *a, struct applier *other);
+
+/*
  * The member list that a RAFT_ENTRY_CONFIG carries in raft_configuration's
  * extra: encode (memory from malloc) and, inside apply, decode.
  */

@@ -25,6 +25,7 @@ static const struct {
     [CHANGESET_LEASE_REVOKED] = {1, 0},
     [CHANGESET_MEMBERS_CLEARED] = {0, 0},
     [CHANGESET_MEMBER] = {2, 3},
+    [CHANGESET_CONFIGURATION] = {0, 1},
 };
 
 struct changeset *changeset_new(void)
@@ -73,6 +74,9 @@ static void take_apart(const struct changeset_row *row, struct parts *p)
         p->string[1] = row->member.peer_urls;
         p->string[2] = row->member.client_urls;
         break;
+    case CHANGESET_CONFIGURATION:
+        p->string[0] = row->configuration;
+        break;
     }
 }
 
@@ -104,6 +108,9 @@ static void put_together(const struct parts *p, struct changeset_row *row)
         row->member.name = p->string[0];
         row->member.peer_urls = p->string[1];
         row->member.client_urls = p->string[2];
+        break;
+    case CHANGESET_CONFIGURATION:
+        row->configuration = p->string[0];
         break;
     }
 }
@@ -172,7 +179,7 @@ bool changeset_next(const struct changeset *c, size_t *at,
         return false;
     }
     row->kind = (enum changeset_kind)read_number(c, at);
-    ASSERT(row->kind >= CHANGESET_KV && row->kind <= CHANGESET_MEMBER);
+    ASSERT(row->kind >= CHANGESET_KV && row->kind <= CHANGESET_CONFIGURATION);
     for (unsigned i = 0; i < shape[row->kind].numbers; i++) {
         p.number[i] = read_number(c, at);
     }

@@ -15,6 +15,7 @@ enum changeset_kind {
     CHANGESET_LEASE_REVOKED,
     CHANGESET_MEMBERS_CLEARED, /* the rows of the new list follow */
     CHANGESET_MEMBER,          /* new or changed */
+    CHANGESET_CONFIGURATION,   /* Raft's, encoded; not in the digest */
 };
 
 struct changeset_row {
@@ -30,6 +31,7 @@ struct changeset_row {
             struct slice name;
             struct slice peer_urls, client_urls; /* one a line */
         } member;
+        struct slice configuration;
     };
 };
 

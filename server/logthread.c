@@ -45,6 +45,25 @@ static void check(struct logthread *t, enum store_status st, const char *what)
     }
 }
 
+static void copy_configuration(struct raft_configuration *to,
+                               const struct raft_configuration *from)
+{
+    size_t size;
+    uint8_t *bytes = raft_configuration_encode(from, &size);
+    bool ok = raft_configuration_decode(to, bytes, size);
+
+    ASSERT(ok);
+    raft_free(bytes);
+}
+
+/* The log began anew: what it held before goes in small steps. */
+static void compact_behind(struct logthread *t, const struct raft_snapshot *s)
+{
+    raft_configuration_release(&t->compact_configuration);
+    t->compact_to = s->index;
+    copy_configuration(&t->compact_configuration, &s->configuration);
+}
+
 static void run(void *context, const struct job_list *jobs)
 {
     struct logthread *t = context;
@@ -68,6 +87,9 @@ static void run(void *context, const struct job_list *jobs)
                                      sizeof(*t->batches));
         }
         t->batches[n++] = lj->write;
+        if (lj->write.restore != NULL) {
+            compact_behind(t, lj->write.restore);
+        }
     }
     if (n > 0) {
         check(t, store_write(t->store, t->batches, n), "writing the Raft log");
@@ -141,6 +163,7 @@ void logthread_append(struct logthread *t, const struct raft_ready *rd)
         .entries = rd->entries,
         .n_entries = rd->n_entries,
         .hard_state = rd->hard_state_changed ? &lj->hard_state : NULL,
+        .restore = rd->restore,
     };
     worker_submit(t->worker, &lj->job);
 }
@@ -149,12 +172,8 @@ void logthread_compact(struct logthread *t, raft_index index,
                        const struct raft_configuration *configuration)
 {
     struct log_job *lj = new_job(t);
-    size_t size;
-    uint8_t *bytes = raft_configuration_encode(configuration, &size);
-    bool ok = raft_configuration_decode(&lj->configuration, bytes, size);
 
-    ASSERT(ok);
-    raft_free(bytes);
+    copy_configuration(&lj->configuration, configuration);
     lj->compact_to = index;
     worker_submit(t->worker, &lj->job);
 }

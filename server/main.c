@@ -25,6 +25,7 @@
 #include "server/repair.h"
 #include "server/service.h"
 #include "server/smallfile.h"
+#include "server/snapshot.h"
 #include "server/statedb.h"
 #include "server/statethread.h"
 #include "server/url.h"
@@ -53,6 +54,8 @@ struct pawld {
     struct statethread *statethread;
     struct peers *peers;
     struct node *node;
+    struct snapshots *snapshots;
+    struct statedb_log_start log_start; /* released with log */
     struct service *service;
     struct rpc_server *clients, *members;
     struct fetch *fetch;
@@ -146,6 +149,11 @@ static void env_diverged(void *context, raft_index index)
              index, error != 0 ? "; but that could not be noted: " : "",
              error != 0 ? strerror(error) : "");
     _exit(EXIT_DIVERGED);
+}
+
+static void env_snapshots(void *context, const raft_id *members, size_t n)
+{
+    snapshots_send(((struct pawld *)context)->snapshots, members, n);
 }
 
 static void on_stable(void *context, uint64_t batch)
@@ -273,7 +281,14 @@ static enum load_result load(struct pawld *p, const char *state_path,
         return LOAD_DAMAGED;
     }
     last = p->log.first_prev_index + p->log.n_entries;
-    if (applied < p->log.first_prev_index || applied > last) {
+    /*
+     * state.db holds what was committed, and that the log had synced before it
+     * was. The one case in which state.db is ahead: it is a snapshot, nothing
+     * was applied since, and the process ended before the log began anew
+     * behind it. Then that happens now; see build_node().
+     */
+    if (applied < p->log.first_prev_index ||
+        (applied > last && applied != p->log_start.installed_index)) {
         snprintf(error, error_size,
                  "state.db stands at entry %" PRIu64 " but raft.db holds only "
                  "%" PRIu64 " to %" PRIu64 ": one of them is not of this time; "
@@ -312,6 +327,8 @@ static void repair(struct pawld *p, const char *path, const char *state_path,
         .n_members = n_known > 0 ? n_known : p->options.n_founders,
         .applied = applier_index(p->applier),
         .applied_term = applier_term(p->applier),
+        .configuration = {p->log_start.configuration.data,
+                          p->log_start.configuration.size},
         .vow = &p->vow,
         .stop = &p->stopping,
     };
@@ -328,6 +345,8 @@ static void repair(struct pawld *p, const char *path, const char *state_path,
         close_statedb(p);
         repair_set_aside(state_path);
         open_statedb(p, state_path);
+        buffer_release(&p->log_start.configuration);
+        p->log_start = (struct statedb_log_start){0};
         break;
     case REPAIR_STOPPED:
         exit(EXIT_SUCCESS);
@@ -341,6 +360,9 @@ static void open_log(struct pawld *p, const char *path, const char *state_path)
     enum load_result loaded = LOAD_TOO_OLD;
 
     open_statedb(p, state_path);
+    if (statedb_get_log_start(p->statedb, &p->log_start) != STATEDB_OK) {
+        log_die("%s", statedb_error(p->statedb));
+    }
     if (st == STORE_OK) {
         loaded = load(p, state_path, why, sizeof(why));
     }
@@ -410,8 +432,29 @@ static void introduce(struct pawld *p)
     }
 }
 
+/* What state.db stands for, if it is a snapshot and no more than that; the log
+ * may not know of it yet. */
+static bool installed_snapshot(const struct pawld *p, struct raft_snapshot *s)
+{
+    const struct buffer *configuration = &p->log_start.configuration;
+
+    *s = (struct raft_snapshot){.index = p->log_start.installed_index,
+                                .term = applier_term(p->applier)};
+    if (s->index == 0 || s->index != applier_index(p->applier)) {
+        return false;
+    }
+    if (!raft_configuration_decode(&s->configuration, configuration->data,
+                                   configuration->size)) {
+        log_die("state.db holds no readable configuration: move the data "
+                "directory away and add this member anew");
+    }
+    return true;
+}
+
 static void build_node(struct pawld *p)
 {
+    struct raft_snapshot installed;
+    bool is_installed = installed_snapshot(p, &installed);
     struct node_config config;
     struct node_env env = {
         .context = p,
@@ -422,6 +465,7 @@ static void build_node(struct pawld *p)
         .forward = env_forward,
         .forward_reply = env_forward_reply,
         .state_write = env_state_write,
+        .snapshots = env_snapshots,
         .members = env_members,
         .diverged = env_diverged,
     };
@@ -434,6 +478,7 @@ static void build_node(struct pawld *p)
         .entries = p->log.entries,
         .n_entries = p->log.n_entries,
         .last_applied = applier_index(p->applier),
+        .snapshot = is_installed ? &installed : NULL,
     };
     struct peers_config pc = {
         .cluster_id = p->options.cluster_id,
@@ -461,6 +506,28 @@ static void build_node(struct pawld *p)
     p->running = (struct fetch_running){node_raft(p->node), &p->vow};
     fetch_set_source(p->fetch, pc.cluster_id, pc.self, &source);
     store_content_release(&p->log);
+    buffer_release(&p->log_start.configuration);
+    raft_configuration_release(&installed.configuration);
+}
+
+static void build_snapshots(struct pawld *p)
+{
+    struct snapshots_config config = {
+        .data_dir = p->options.data_dir,
+        .cluster_id = p->options.cluster_id,
+        .self = p->options.member_id,
+        .bytes_per_second = p->options.snapshot_rate,
+    };
+    struct snapshots_parts parts = {
+        .loop = p->loop,
+        .peers = p->peers,
+        .node = p->node,
+        .statedb = p->statedb,
+        .statethread = p->statethread,
+    };
+
+    p->snapshots = snapshots_new(&config, &parts);
+    snapshots_serve(p->snapshots, p->members);
 }
 
 static struct rpc_server *listen_on(struct pawld *p, const char *urls,
@@ -577,8 +644,10 @@ static void shut_down(struct pawld *p)
     fetch_free(p->fetch);
     service_free(p->service);
     node_flush_state(p->node);
+    snapshots_stop(p->snapshots);
     statethread_free(p->statethread); /* may still ask for a compaction */
     logthread_free(p->logthread);
+    snapshots_free(p->snapshots);
     node_free(p->node);
     peers_free(p->peers);
     rpc_loop_free(p->loop);
@@ -636,6 +705,7 @@ int main(int argc, char **argv)
     build_servers(&p); /* a port in use is found before a file is touched */
     open_files(&p);
     build_node(&p);
+    build_snapshots(&p);
     build_service(&p);
     log_line(LOG_INFO,
              "pawld %s: member %" PRIx64 " (%s) of cluster %" PRIx64

@@ -15,6 +15,14 @@
 #define STATE_BYTES_MAX ((size_t)4 << 20)
 #define STATE_DELAY_MS 500
 
+/* A snapshot on its way holds the log's cut back by so many tails at most. */
+#define HOLD_TAILS 10
+#define HOLD_ENTRIES 10000
+
+/* The term of a proposal that may be part of a snapshot: never lost, for all we
+ * know, and never proposed again. */
+#define TERM_UNKNOWN UINT64_MAX
+
 #define SLOT_BITS 24
 
 void node_config_defaults(struct node_config *c)
@@ -418,7 +426,12 @@ static void apply_entry(struct node *n, const struct raft_entry *e)
 
 static void take_state(struct node *n)
 {
-    struct changeset *c = applier_take_changes(n->applier);
+    struct changeset *c;
+
+    if (n->restoring) {
+        return; /* what is being put in place is newer */
+    }
+    c = applier_take_changes(n->applier);
 
     n->state_taken_ms = node_now_ms(n);
     if (c != NULL) {
@@ -446,20 +459,30 @@ void node_flush_state(struct node *n)
 }
 
 /*
- * The log is cut only below what state.db has synced and what every member
- * holds, and keeps a tail.
+ * The log is cut only below what state.db has synced, and keeps a tail. Members
+ * that lag further behind get a snapshot; while one is on its way, the log
+ * waits for it, but not without bound: else a member that takes its snapshot
+ * more slowly than others write would fill our memory (the next one is
+ * fresher).
  */
 static void maybe_compact(struct node *n, raft_index persisted)
 {
-    raft_index all = raft_all_match_index(n->raft);
-    raft_index to = persisted < all ? persisted : all;
-    raft_index keep = n->config.log_keep_entries;
+    raft_index to = persisted, keep = n->config.log_keep_entries;
+    raft_index hold = keep * HOLD_TAILS + HOLD_ENTRIES;
 
-    /* Twice the tail, so that cutting is done in large pieces. */
-    if (to > keep && to - keep >= raft_first_index(n->raft) + keep) {
-        to -= keep;
+    if (to <= keep) {
+        return;
+    }
+    to -= keep;
+    if (n->log_hold != 0 && n->log_hold < to) {
+        to = to - n->log_hold > hold ? to - hold : n->log_hold;
+    }
+    /* As much as the tail, so that cutting is done in large pieces. */
+    if (to >= raft_first_index(n->raft) + keep) {
         raft_compact(n->raft, to);
-        n->env.log_compact(n->env.context, to, raft_configuration_now(n->raft));
+        /* Of its last cut-away entry. */
+        n->env.log_compact(n->env.context, to,
+                           raft_configuration_at(n->raft, to));
     }
 }
 
@@ -469,6 +492,72 @@ void node_persisted(struct node *n, raft_index index)
     n->state_writes--;
     applier_persisted(n->applier, index);
     maybe_compact(n, index);
+}
+
+/* ---- snapshots
+ * ----------------------------------------------------------------- */
+
+void node_snapshot_sent(struct node *n, raft_id to, raft_index index, bool ok)
+{
+    ASSERT(!n->in_ready);
+    raft_snapshot_sent(n->raft, to, index, ok);
+}
+
+void node_hold_log(struct node *n, raft_index index)
+{
+    n->log_hold = index;
+}
+
+enum raft_status node_restore_begin(struct node *n,
+                                    const struct raft_snapshot *s)
+{
+    enum raft_status st;
+
+    ASSERT(!n->in_ready);
+    st = raft_restore_begin(n->raft, s);
+    n->restoring = n->restoring || st == RAFT_OK;
+    return st;
+}
+
+/*
+ * Those that were on their way: the snapshot may hold them, so an entry of a
+ * newer term proves nothing any more (put_back_lost()); or they may yet be
+ * applied and answered. Those without a deadline would wait for ever (D10).
+ */
+static void doubt_proposals(struct node *n)
+{
+    struct node_proposal *p, *next, *last;
+
+    last = TAILQ_LAST(&n->sent, proposal_list);
+    for (p = TAILQ_FIRST(&n->sent); p != NULL; p = next) {
+        next = p == last ? NULL : TAILQ_NEXT(p, link);
+        p->term = TERM_UNKNOWN;
+        if (p->deadline_ms == UINT64_MAX) {
+            end_proposal(n, p, ST_TIMEOUT, NULL);
+        }
+    }
+}
+
+void node_restore_end(struct node *n, bool ok, struct applier *loaded)
+{
+    ASSERT(!n->in_ready && n->restoring);
+    n->restoring = false;
+    if (!ok) {
+        raft_restore_end(n->raft, false);
+        return;
+    }
+    ASSERT(n->state_writes == 0);
+    applier_exchange(n->applier, loaded);
+    n->applied_term = applier_term(n->applier);
+    n->in_ready = true; /* what callbacks start waits for the next turn */
+    doubt_proposals(n);
+    tell_members(n);
+    if (n->listener != NULL) {
+        n->listener(n->listener_context, NULL, 0);
+    }
+    node_reads_serve(n);
+    n->in_ready = false;
+    raft_restore_end(n->raft, true);
 }
 
 /* ---- role
@@ -522,6 +611,9 @@ static void handle_ready(struct node *n, const struct raft_ready *rd)
         node_read_result(n, &rd->reads[i]);
     }
     node_reads_serve(n);
+    if (rd->n_snapshots > 0 && n->env.snapshots != NULL) {
+        n->env.snapshots(n->env.context, rd->snapshots, rd->n_snapshots);
+    }
 }
 
 void node_round(struct node *n)

@@ -41,6 +41,9 @@ struct node_env {
                           const Pawl__Peer__V1__ForwardResult *item);
     /* c is given; answered by node_persisted(). */
     void (*state_write)(void *context, struct changeset *c);
+    /* Leading: these need a snapshot; node_snapshot_sent() answers. NULL: they
+     * never do. Not from inside this call. */
+    void (*snapshots)(void *context, const raft_id *members, size_t n);
     /* The member list is new, at start or because one was applied. Borrowed. */
     void (*members)(void *context, const struct member *members, size_t n);
     /* The state here is not that of a majority: it must not be served from
@@ -160,6 +163,32 @@ struct node_lease_query {
 void node_lease_query(struct node *n, struct node_lease_query *q);
 void node_lease_cancel(struct node_lease_query *q);
 
+/* ---- snapshots --------------------------------------------------------------
+ */
+
+/* As raft_snapshot_sent(). */
+void node_snapshot_sent(struct node *n, raft_id to, raft_index index, bool ok);
+/*
+ * The log is not cut above index, which a member will go on from that is being
+ * sent a snapshot; within reason. 0: cut as usual.
+ */
+void node_hold_log(struct node *n, raft_index index);
+
+/*
+ * As raft_restore_begin(). From RAFT_OK on nothing more is given to the state
+ * thread until node_restore_end(): what is behind all that was given before may
+ * put a new state.db in place.
+ */
+enum raft_status node_restore_begin(struct node *n,
+                                    const struct raft_snapshot *s);
+/*
+ * ok: the state is now that of loaded, which is exchanged for the node's
+ * applier: see applier_exchange(). Whoever waits for it here goes on: listeners
+ * are told, reads served. Proposals that were on their way may or may not be
+ * part of it: they are not proposed again, patient ones end with ST_TIMEOUT.
+ */
+void node_restore_end(struct node *n, bool ok, struct applier *loaded);
+
 /* ---- questions -------------------------------------------------------------
  */
 
@@ -170,7 +199,8 @@ uint64_t node_incarnation(const struct node *n);
 
 /*
  * Told after each applied entry that changed keys. One listener a slot;
- * changes are good during the call.
+ * changes are good during the call. n is 0 if anything may have changed: a
+ * snapshot was installed.
  */
 typedef void node_listener(void *context, const struct kv_change *changes,
                            size_t n);

@@ -58,6 +58,8 @@ struct node {
 
     /* state.db */
     size_t state_writes; /* on their way */
+    bool restoring;      /* another one is being put in place */
+    raft_index log_hold; /* not cut above it; 0: no matter */
     uint64_t state_taken_ms;
 
     struct digests *digests;

@@ -52,6 +52,8 @@ static const struct flag flags[] = {
          "largest request that is accepted"),
     FLAG(snapshot_catchup_entries, "snapshot-catchup-entries", "N", "5000",
          "log entries kept for slow followers"),
+    FLAG(snapshot_bytes_per_second, "snapshot-bytes-per-second", "BYTES",
+         "67108864", "how fast snapshots are sent, all together"),
     FLAG(log_level, "log-level", "LEVEL", "info", "debug, info, warn or error"),
 };
 
@@ -221,7 +223,7 @@ static bool parse_number(const char *flag, const char *text,
 
 static bool parse_numbers(struct options *o)
 {
-    unsigned long heartbeat, election, bytes, entries;
+    unsigned long heartbeat, election, bytes, entries, rate;
 
     if (!parse_number("heartbeat-interval", o->heartbeat_interval, 10, 60000,
                       &heartbeat) ||
@@ -230,7 +232,9 @@ static bool parse_numbers(struct options *o)
         !parse_number("max-request-bytes", o->max_request_bytes, 1024,
                       64ul << 20, &bytes) ||
         !parse_number("snapshot-catchup-entries", o->snapshot_catchup_entries,
-                      1, 100000000, &entries)) {
+                      1, 100000000, &entries) ||
+        !parse_number("snapshot-bytes-per-second", o->snapshot_bytes_per_second,
+                      1024, 1ul << 40, &rate)) {
         return false;
     }
     if (election < 5 * heartbeat) {
@@ -241,6 +245,7 @@ static bool parse_numbers(struct options *o)
     o->election_ms = (unsigned)election;
     o->request_bytes_max = bytes;
     o->log_keep_entries = entries;
+    o->snapshot_rate = rate;
     return true;
 }
 

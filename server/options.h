@@ -22,12 +22,14 @@ struct options {
     char *heartbeat_interval, *election_timeout; /* ms */
     char *max_request_bytes;
     char *snapshot_catchup_entries;
+    char *snapshot_bytes_per_second;
     char *log_level;
 
     /* Derived. */
     unsigned heartbeat_ms, election_ms;
     size_t request_bytes_max;
     size_t log_keep_entries;
+    uint64_t snapshot_rate; /* bytes a second */
     enum log_level level;
     bool cluster_given;      /* --initial-cluster was set by the user */
     struct member *founders; /* of --initial-cluster, ascending by id */

@@ -440,6 +440,19 @@ static struct link *accept_hello(struct peers *p, struct rpc_call *c,
     return k;
 }
 
+void peers_hello(const struct peers *p, raft_id to, Pawl__Peer__V1__Hello *h)
+{
+    hello_init(p, to, h);
+}
+
+raft_id peers_accept_hello(struct peers *p, struct rpc_call *c,
+                           const Pawl__Peer__V1__Hello *h)
+{
+    struct link *k = accept_hello(p, c, h);
+
+    return k != NULL ? k->id : 0;
+}
+
 static void take_message(struct peers *p, struct link *k,
                          const Pawl__Peer__V1__Message *pm)
 {

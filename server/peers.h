@@ -34,6 +34,12 @@ void peers_serve(struct peers *p, struct rpc_server *server);
 /* Make the links those of the members, self left out. */
 void peers_set_members(struct peers *p, const struct member *members, size_t n);
 
+/* For other streams between members: our Hello, and a look at theirs. 0: it was
+ * refused, and the call is over. */
+void peers_hello(const struct peers *p, raft_id to, Pawl__Peer__V1__Hello *h);
+raft_id peers_accept_hello(struct peers *p, struct rpc_call *c,
+                           const Pawl__Peer__V1__Hello *h);
+
 /* Effects of struct node_env; context is the struct peers. */
 void peers_send(void *context, const struct raft_message *messages, size_t n);
 void peers_forward(void *context, raft_id to,

@@ -491,59 +491,36 @@ static raft_index prefix_end(const struct repair *r)
 }
 
 /*
- * The entries that lead from our prefix to what state.db has applied, from a
- * member whose entry there is of the term that was applied: so it is the same
- * one, and all before it are (5.3). At least the first one of all, which tells
- * who is a member.
+ * The log that remains. What state.db has applied needs no entries; if it does
+ * not even reach back to where our log begins, the leader has to send its own.
  */
-static const struct source *reaches_state(const struct repair *r)
-{
-    for (size_t i = 0; i < r->n_sources; i++) {
-        const struct source *s = r->sources[i];
-        const struct raft_entry *e = entry_of(s, r->last);
-        bool ok = s->is_sound && e != NULL &&
-                  (r->last != r->config->applied ||
-                   e->term == r->config->applied_term);
-
-        for (raft_index at = r->first; ok && at < r->last; at++) {
-            ok = entry_of(s, at) != NULL;
-        }
-        if (ok) {
-            return s;
-        }
-    }
-    return NULL;
-}
-
-/* The log that remains: our prefix and what leads on to state.db. */
 static void remaining_log(struct repair *r, struct store_content *c)
 {
-    const struct source *s = r->first > 0 ? reaches_state(r) : NULL;
-    size_t n_more = s != NULL ? (size_t)(r->last - r->first + 1) : 0;
+    const struct repair_config *config = r->config;
 
-    *c = (struct store_content){
-        .first_prev_index = r->log.prev_index,
-        .first_prev_term = r->log.prev_term,
-        .configuration = r->log.configuration,
-    };
-    if ((r->first > 0 && s == NULL) || r->config->applied < r->log.prev_index) {
-        /* Nobody has them: begin with nothing, the leader sends its state. */
-        c->first_prev_index = c->first_prev_term = 0;
+    *c = (struct store_content){0};
+    r->result = REPAIR_DONE;
+    if (config->applied < r->log.prev_index) {
         r->result = REPAIR_STATE_GONE;
-        return;
+    } else if (config->applied > prefix_end(r)) {
+        c->first_prev_index = config->applied;
+        c->first_prev_term = config->applied_term;
+        if (!raft_configuration_decode(&c->configuration,
+                                       config->configuration.data,
+                                       config->configuration.size)) {
+            c->first_prev_index = c->first_prev_term = 0;
+            r->result = REPAIR_STATE_GONE;
+        }
+    } else {
+        c->first_prev_index = r->log.prev_index;
+        c->first_prev_term = r->log.prev_term;
+        c->configuration = r->log.configuration;
+        c->n_entries = r->log.n_prefix;
+        c->entries = mem_alloc(c->n_entries + 1, sizeof(*c->entries));
+        for (size_t i = 0; i < c->n_entries; i++) {
+            c->entries[i] = r->log.entries[i].entry;
+        }
     }
-    c->n_entries = r->log.n_prefix + n_more;
-    c->entries = mem_alloc(c->n_entries + 1, sizeof(*c->entries));
-    for (size_t i = 0; i < r->log.n_prefix; i++) {
-        c->entries[i] = r->log.entries[i].entry;
-    }
-    for (size_t i = 0; i < n_more; i++) {
-        c->entries[r->log.n_prefix + i] = s->entries[i];
-    }
-    r->result = r->config->applied < c->first_prev_index ||
-                        r->config->applied > c->first_prev_index + c->n_entries
-                    ? REPAIR_STATE_GONE
-                    : REPAIR_DONE;
 }
 
 /*
@@ -596,6 +573,9 @@ static void finish_by_vow(struct repair *r)
              c.first_prev_index + c.n_entries, c.hard_state.term, end_index,
              end_term);
     free(c.entries);
+    if (c.configuration.servers != r->log.configuration.servers) {
+        raft_configuration_release(&c.configuration);
+    }
     r->is_over = true;
 }
 
@@ -616,12 +596,9 @@ static bool all_voters_answered(const struct repair *r)
 
 static void begin_vow(struct repair *r, const char *why)
 {
-    raft_index end = prefix_end(r);
-    raft_index need = r->config->applied > 1 ? r->config->applied : 1;
-
     log_line(LOG_WARN, "raft.db cannot be made again as it was: %s", why);
     r->by_vow = true;
-    want(r, need > end ? end + 1 : 0, need > end ? need : 0);
+    want(r, 0, 0);
 }
 
 /* ---- the way through --------------------------------------------------------

@@ -40,6 +40,7 @@ struct repair_config {
     /* What state.db stands at; 0: at nothing. */
     raft_index applied;
     raft_term applied_term;
+    struct slice configuration; /* as of applied, encoded */
     raft_term term; /* the highest known from elsewhere than raft.db */
     struct vow *vow;
     const bool *stop; /* a signal came: give up */
@@ -47,8 +48,7 @@ struct repair_config {
 
 enum repair_result {
     REPAIR_DONE,       /* raft.db is whole, and holds what was applied */
-    REPAIR_STATE_GONE, /* raft.db is whole, but does not reach back or up to
-                          state.db: that is of no use any more */
+    REPAIR_STATE_GONE, /* raft.db is empty: state.db is of no use any more */
     REPAIR_STOPPED,
 };
 

@@ -8,19 +8,23 @@
  */
 #include "server/statedb.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "server/applier.h"
 #include "server/changeset.h"
 #include "server/members.h"
 
 #define APPLICATION_ID 0x7061776c /* "pawl" */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define CHECKPOINT_FRAMES 2000 /* 8 MB of WAL */
 #define WAL_BYTES_KEPT "67108864"
 #define BUSY_MS 5000 /* for an operator's shell that holds a lock */
@@ -66,6 +70,17 @@ static const char schema[] =
     "    client_urls TEXT NOT NULL     -- one a line\n"
     ") STRICT, WITHOUT ROWID;\n";
 
+/* New in version 2. */
+static const char raft_schema[] =
+    "CREATE TABLE raft (\n"
+    "    -- One row: what a log needs that begins behind applied_index.\n"
+    "    one             INTEGER PRIMARY KEY CHECK (one = 1),\n"
+    "    configuration   BLOB NOT NULL,   -- in force there, encoded\n"
+    "    installed_index INTEGER NOT NULL -- of the snapshot that this file\n"
+    "                                     -- began as; 0: it began empty\n"
+    ") STRICT;\n"
+    "INSERT INTO raft VALUES (1, x'', 0);\n";
+
 /* X(name, text): what the writer has prepared. */
 #define STATEMENTS(X)                                                          \
     X(BEGIN, "BEGIN IMMEDIATE")                                                \
@@ -92,6 +107,8 @@ static const char schema[] =
     X(ALL_MEMBERS,                                                             \
       "SELECT id, is_learner, name, peer_urls, client_urls FROM members "      \
       "ORDER BY id")                                                           \
+    X(SET_CONFIGURATION, "UPDATE raft SET configuration = ?")                  \
+    X(GET_RAFT, "SELECT configuration, installed_index FROM raft")             \
     X(PAGES, "PRAGMA page_count")
 
 #define STATEMENT_ENUM(name, text) Q_##name,
@@ -106,11 +123,21 @@ static const char fetch_text[] =
     "SELECT key, value, create_revision, version, lease FROM revisions "
     "WHERE mod_revision = ? AND sub = ? AND deleted = 0";
 
+/* The main thread's connection. */
+struct reader {
+    sqlite3 *db;
+    sqlite3_stmt *fetch;
+};
+
 struct statedb {
     char *path;
-    sqlite3 *writer, *reader;
+    const char *vfs;
+    uint64_t cluster_id, member_id;
+    sqlite3 *writer;
     sqlite3_stmt *q[Q_COUNT];
-    sqlite3_stmt *fetch;
+    struct reader reader;
+    struct reader next_reader; /* of a file that was just put in place */
+    bool gone;                 /* closed for good: an install failed half way */
     int wal_frames; /* since the last checkpoint that got all of them */
     uint64_t page_bytes;
     _Atomic uint64_t bytes;
@@ -267,12 +294,12 @@ static enum statedb_status
 create_tables(struct statedb *db, uint64_t cluster_id, uint64_t member_id)
 {
     char *sql = mem_printf(
-        "BEGIN IMMEDIATE; %s"
+        "BEGIN IMMEDIATE; %s%s"
         "INSERT INTO state VALUES (1, '%016llx', '%016llx', 0, 0, 1, "
         "'0000000000000000'); "
         "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
-        schema, (unsigned long long)cluster_id, (unsigned long long)member_id,
-        APPLICATION_ID, SCHEMA_VERSION);
+        schema, raft_schema, (unsigned long long)cluster_id,
+        (unsigned long long)member_id, APPLICATION_ID, SCHEMA_VERSION);
     enum statedb_status st = STATEDB_OK;
 
     if (!exec(db->writer, sql)) {
@@ -282,8 +309,23 @@ create_tables(struct statedb *db, uint64_t cluster_id, uint64_t member_id)
     return st;
 }
 
+/* A file of version 1 gets what version 2 has. */
+static enum statedb_status upgrade(struct statedb *db)
+{
+    char *sql =
+        mem_printf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT",
+                   raft_schema, SCHEMA_VERSION);
+    enum statedb_status st = STATEDB_OK;
+
+    if (!exec(db->writer, sql)) {
+        st = fail(db, "bring it to this version");
+    }
+    free(sql);
+    return st;
+}
+
 /* Whether the file is empty, ours, or something else: before it is touched. */
-static enum statedb_status identify(struct statedb *db, bool *empty)
+static enum statedb_status identify(struct statedb *db, bool *empty, bool *old)
 {
     int64_t application, version, objects;
 
@@ -292,6 +334,7 @@ static enum statedb_status identify(struct statedb *db, bool *empty)
         !get_int(db->writer, "SELECT count(*) FROM sqlite_schema", &objects)) {
         return fail(db, "read the file's head");
     }
+    *old = false;
     *empty = application == 0 && version == 0 && objects == 0;
     if (*empty) {
         return STATEDB_OK;
@@ -300,7 +343,8 @@ static enum statedb_status identify(struct statedb *db, bool *empty)
         return fail_with(db, STATEDB_VERSION,
                          "is not a state.db of pawl; move it away");
     }
-    if (version != SCHEMA_VERSION) {
+    *old = version == 1;
+    if (version != SCHEMA_VERSION && !*old) {
         return fail_with(db, STATEDB_VERSION,
                          "has schema version %lld, this pawl knows %d: "
                          "use the pawl that wrote it",
@@ -382,31 +426,37 @@ static enum statedb_status prepare_all(struct statedb *db)
     return STATEDB_OK;
 }
 
-static enum statedb_status open_reader(struct statedb *db, const char *vfs)
+static enum statedb_status open_reader(struct statedb *db, struct reader *r)
 {
     int off = 0;
-    int code = sqlite3_open_v2(db->path, &db->reader,
-                               SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, vfs);
+    int code = sqlite3_open_v2(
+        db->path, &r->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, db->vfs);
 
     if (code == SQLITE_OK) {
-        code = sqlite3_db_config(db->reader, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
-                                 1, &off);
+        code =
+            sqlite3_db_config(r->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, &off);
     }
     if (code == SQLITE_OK) {
-        code = sqlite3_busy_timeout(db->reader, BUSY_MS);
+        code = sqlite3_busy_timeout(r->db, BUSY_MS);
     }
     if (code == SQLITE_OK) {
-        code = sqlite3_prepare_v3(db->reader, fetch_text, -1,
-                                  SQLITE_PREPARE_PERSISTENT, &db->fetch, NULL);
+        code = sqlite3_prepare_v3(r->db, fetch_text, -1,
+                                  SQLITE_PREPARE_PERSISTENT, &r->fetch, NULL);
     }
     if (code != SQLITE_OK) {
-        return fail_with(db, status_of(code),
-                         "cannot open it for reading: %s (SQLite %d)",
-                         db->reader != NULL ? sqlite3_errmsg(db->reader)
-                                            : sqlite3_errstr(code),
-                         code);
+        return fail_with(
+            db, status_of(code), "cannot open it for reading: %s (SQLite %d)",
+            r->db != NULL ? sqlite3_errmsg(r->db) : sqlite3_errstr(code), code);
     }
     return STATEDB_OK;
+}
+
+static void close_reader(struct reader *r)
+{
+    /* These tell of errors that were looked at when they came. */
+    (void)sqlite3_finalize(r->fetch);
+    (void)sqlite3_close(r->db);
+    *r = (struct reader){0};
 }
 
 static enum statedb_status measure(struct statedb *db)
@@ -436,36 +486,38 @@ static int note_wal_frames(void *context, sqlite3 *connection,
     return SQLITE_OK;
 }
 
-static enum statedb_status open_all(struct statedb *db, const char *vfs,
-                                    uint64_t cluster_id, uint64_t member_id)
+static enum statedb_status open_all(struct statedb *db, struct reader *reader)
 {
     enum statedb_status st;
-    bool empty;
+    bool empty, old;
 
     if (sqlite3_open_v2(db->path, &db->writer,
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
                             SQLITE_OPEN_NOMUTEX,
-                        vfs) != SQLITE_OK ||
+                        db->vfs) != SQLITE_OK ||
         sqlite3_extended_result_codes(db->writer, 1) != SQLITE_OK ||
         sqlite3_busy_timeout(db->writer, BUSY_MS) != SQLITE_OK) {
         return db->writer != NULL ? fail(db, "open it")
                                   : fail_with(db, STATEDB_IO, "cannot open it");
     }
-    st = identify(db, &empty);
+    st = identify(db, &empty, &old);
     if (st == STATEDB_OK) {
         st = configure(db);
     }
     if (st == STATEDB_OK && empty) {
-        st = create_tables(db, cluster_id, member_id);
+        st = create_tables(db, db->cluster_id, db->member_id);
+    }
+    if (st == STATEDB_OK && old) {
+        st = upgrade(db);
     }
     if (st == STATEDB_OK) {
         st = prepare_all(db);
     }
     if (st == STATEDB_OK) {
-        st = check_ids(db, cluster_id, member_id);
+        st = check_ids(db, db->cluster_id, db->member_id);
     }
     if (st == STATEDB_OK) {
-        st = open_reader(db, vfs);
+        st = open_reader(db, reader);
     }
     if (st == STATEDB_OK) {
         st = measure(db);
@@ -486,7 +538,10 @@ enum statedb_status statedb_open(const char *path, const char *vfs,
     enum statedb_status st;
 
     db->path = mem_strdup(path);
-    st = open_all(db, vfs, cluster_id, member_id);
+    db->vfs = vfs;
+    db->cluster_id = cluster_id;
+    db->member_id = member_id;
+    st = open_all(db, &db->reader);
     *out = db;
     if (st != STATEDB_OK) {
         snprintf(error, error_size, "%s", db->error);
@@ -496,18 +551,24 @@ enum statedb_status statedb_open(const char *path, const char *vfs,
     return st;
 }
 
+static void close_writer(struct statedb *db)
+{
+    for (int i = 0; i < Q_COUNT; i++) {
+        (void)sqlite3_finalize(db->q[i]); /* says old errors again */
+        db->q[i] = NULL;
+    }
+    (void)sqlite3_close(db->writer); /* checkpoints, if it is the last */
+    db->writer = NULL;
+}
+
 void statedb_close(struct statedb *db)
 {
     if (db == NULL) {
         return;
     }
-    /* Finalize and close tell of errors that were looked at when they came. */
-    (void)sqlite3_finalize(db->fetch);
-    (void)sqlite3_close(db->reader);
-    for (int i = 0; i < Q_COUNT; i++) {
-        (void)sqlite3_finalize(db->q[i]);
-    }
-    (void)sqlite3_close(db->writer); /* checkpoints, if it is the last */
+    close_reader(&db->reader);
+    close_reader(&db->next_reader);
+    close_writer(db);
     free(db->path);
     free(db);
 }
@@ -555,6 +616,9 @@ static bool write_row(struct statedb *db, const struct changeset_row *row)
         return run(db->q[Q_CLEAR_MEMBERS]);
     case CHANGESET_MEMBER:
         return write_member(db, row);
+    case CHANGESET_CONFIGURATION:
+        return bind_bytes(db->q[Q_SET_CONFIGURATION], 1, row->configuration) &&
+               run(db->q[Q_SET_CONFIGURATION]);
     }
     return false;
 }
@@ -746,6 +810,185 @@ enum statedb_status statedb_load(struct statedb *db, struct applier *a)
     return load_state(db, a);
 }
 
+/* ---- copies and snapshots
+ * --------------------------------------------------------------------- */
+
+enum statedb_status statedb_get_log_start(struct statedb *db,
+                                          struct statedb_log_start *out)
+{
+    sqlite3_stmt *q = db->q[Q_GET_RAFT];
+    bool ok = sqlite3_step(q) == SQLITE_ROW;
+
+    *out = (struct statedb_log_start){0};
+    if (ok) {
+        struct slice bytes = column_bytes(q, 0);
+
+        buffer_append(&out->configuration, bytes.data, bytes.size);
+        out->installed_index = (raft_index)sqlite3_column_int64(q, 1);
+    }
+    if (sqlite3_reset(q) != SQLITE_OK) {
+        return fail(db, "read the table raft");
+    }
+    return ok ? STATEDB_OK
+              : fail_with(db, STATEDB_CORRUPT, "the table raft is empty");
+}
+
+struct statedb_copy {
+    sqlite3 *to;
+    sqlite3_backup *backup;
+    int fd;         /* to have the kernel write early */
+    off_t asked_to; /* written up to here, or on its way */
+};
+
+struct statedb_copy *statedb_copy_begin(struct statedb *db, const char *path,
+                                        char *error, size_t error_size)
+{
+    struct statedb_copy *c = mem_alloc(1, sizeof(*c));
+
+    c->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    /* A copy that is cut short is thrown away, so it needs no journal. */
+    if (c->fd < 0 ||
+        sqlite3_open_v2(path, &c->to,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+                        db->vfs) != SQLITE_OK ||
+        !exec(c->to, "PRAGMA locking_mode = EXCLUSIVE;"
+                     "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF") ||
+        (c->backup = sqlite3_backup_init(c->to, "main", db->writer, "main")) ==
+            NULL) {
+        snprintf(error, error_size, "%s: cannot copy to it: %s", path,
+                 c->to != NULL ? sqlite3_errmsg(c->to) : strerror(errno));
+        statedb_copy_end(c);
+        return NULL;
+    }
+    return c;
+}
+
+/* Else all of it would be written when it is synced, and hold up the log. */
+static void write_early(struct statedb_copy *c)
+{
+    struct stat st;
+
+    if (fstat(c->fd, &st) == 0 && st.st_size > c->asked_to) {
+        /* The sync at the end tells of errors. */
+        (void)sync_file_range(c->fd, c->asked_to, st.st_size - c->asked_to,
+                              SYNC_FILE_RANGE_WRITE);
+        c->asked_to = st.st_size;
+    }
+}
+
+bool statedb_copy_step(struct statedb_copy *c, int pages, bool *done,
+                       char *error, size_t error_size)
+{
+    int code = sqlite3_backup_step(c->backup, pages);
+
+    write_early(c);
+    *done = code == SQLITE_DONE;
+    if (*done) {
+        code = sqlite3_backup_finish(c->backup);
+        c->backup = NULL;
+    }
+    if (code != SQLITE_OK) {
+        snprintf(error, error_size, "cannot copy state.db: %s (SQLite %d)",
+                 sqlite3_errstr(code), code);
+    }
+    return code == SQLITE_OK;
+}
+
+void statedb_copy_end(struct statedb_copy *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    (void)sqlite3_backup_finish(c->backup); /* its code was told by the step */
+    (void)sqlite3_close(c->to);             /* journal and sync are off */
+    if (c->fd >= 0) {
+        close(c->fd);
+    }
+    free(c);
+}
+
+/* What a name in a directory says is durable after this. */
+bool sync_directory_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *name = slash != NULL ? mem_printf("%.*s/", (int)(slash - path), path)
+                               : mem_strdup(".");
+    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    free(name);
+    return ok;
+}
+
+/* The files beside a database that was closed with an empty WAL. */
+static bool remove_beside(const char *path)
+{
+    static const char *const suffix[] = {"-wal", "-shm"};
+    bool ok = true;
+
+    for (size_t i = 0; i < ARRAY_LENGTH(suffix); i++) {
+        char *name = mem_printf("%s%s", path, suffix[i]);
+
+        ok = (unlink(name) == 0 || errno == ENOENT) && ok;
+        free(name);
+    }
+    return ok;
+}
+
+/*
+ * Everything into the file, and the WAL empty, so that the file alone is the
+ * old state: nothing but the WAL's name ties a WAL to its database, and an old
+ * one beside the new file would be played into it (D3).
+ */
+static enum statedb_status empty_wal(struct statedb *db)
+{
+    int frames = 0, moved = 0;
+    int code = sqlite3_wal_checkpoint_v2(
+        db->writer, NULL, SQLITE_CHECKPOINT_TRUNCATE, &frames, &moved);
+
+    return code == SQLITE_OK ? STATEDB_OK : fail(db, "empty its WAL");
+}
+
+enum statedb_status statedb_install(struct statedb *db, const char *path)
+{
+    enum statedb_status st = empty_wal(db);
+    int off;
+
+    if (st != STATEDB_OK) {
+        return st;
+    }
+    db->gone = true;
+    (void)sqlite3_db_config(db->writer, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1,
+                            &off); /* there is nothing left to move */
+    close_writer(db);
+    /* The reader has the old files open and may go on with them. */
+    if (!remove_beside(db->path) || !sync_directory_of(db->path) ||
+        rename(path, db->path) != 0 || !sync_directory_of(path) ||
+        !sync_directory_of(db->path)) {
+        return fail_with(db, STATEDB_IO, "cannot put %s in its place: %s", path,
+                         strerror(errno));
+    }
+    db->wal_frames = 0;
+    st = open_all(db, &db->next_reader);
+    db->gone = st != STATEDB_OK;
+    return st;
+}
+
+bool statedb_is_gone(const struct statedb *db)
+{
+    return db->gone;
+}
+
+void statedb_installed(struct statedb *db)
+{
+    close_reader(&db->reader);
+    db->reader = db->next_reader;
+    db->next_reader = (struct reader){0};
+}
+
 /* ---- fetching
  * --------------------------------------------------------------------- */
 
@@ -769,17 +1012,18 @@ bool statedb_fetch(void *statedb, int64_t mod_revision, int64_t sub,
     struct statedb *db = statedb;
     const char *why = NULL;
 
-    if (!bind_int(db->fetch, 1, mod_revision) || !bind_int(db->fetch, 2, sub)) {
-        why = sqlite3_errmsg(db->reader);
-    } else if (sqlite3_step(db->fetch) == SQLITE_ROW) {
-        copy_row(db->fetch, arena, kv);
+    if (!bind_int(db->reader.fetch, 1, mod_revision) ||
+        !bind_int(db->reader.fetch, 2, sub)) {
+        why = sqlite3_errmsg(db->reader.db);
+    } else if (sqlite3_step(db->reader.fetch) == SQLITE_ROW) {
+        copy_row(db->reader.fetch, arena, kv);
         kv->mod_revision = mod_revision;
     } else {
         why = "the row is not there";
     }
     /* Also ends the read transaction, which would hold the WAL up. */
-    if (sqlite3_reset(db->fetch) != SQLITE_OK) {
-        why = sqlite3_errmsg(db->reader);
+    if (sqlite3_reset(db->reader.fetch) != SQLITE_OK) {
+        why = sqlite3_errmsg(db->reader.db);
     }
     if (why != NULL) {
         snprintf(db->fetch_error, sizeof(db->fetch_error),

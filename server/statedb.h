@@ -52,6 +52,49 @@ enum statedb_status statedb_load(struct statedb *db, struct applier *a);
 enum statedb_status statedb_write(struct statedb *db,
                                   struct changeset *const *changes, size_t n);
 
+/* ---- copies and snapshots -------------------------------------------------
+ */
+
+/* What a log that begins behind the applied index needs. */
+struct statedb_log_start {
+    struct buffer configuration; /* Raft's, encoded; release it. Empty: not
+                                    known (written by an older pawl) */
+    raft_index installed_index;  /* of the snapshot that the file began as */
+};
+/* As statedb_load(). */
+enum statedb_status statedb_get_log_start(struct statedb *db,
+                                          struct statedb_log_start *out);
+
+/*
+ * A copy of the file, taken in steps on the state thread, over the writing
+ * connection: what is written between two steps goes into the copy too, so it
+ * never has to begin again, and no read transaction is open between steps that
+ * would keep the WAL from starting over (G3). When the last step is done the
+ * copy is the state as it is then. It is not synced, and the database must stay
+ * open meanwhile. NULL or false: it failed, error tells; end it all the same.
+ */
+struct statedb_copy;
+struct statedb_copy *statedb_copy_begin(struct statedb *db, const char *path,
+                                        char *error, size_t error_size);
+bool statedb_copy_step(struct statedb_copy *c, int pages, bool *done,
+                       char *error, size_t error_size);
+void statedb_copy_end(struct statedb_copy *c); /* NULL is fine */
+
+/*
+ * State thread: the file at path, which is whole, synced and has no WAL, takes
+ * the place of this one by rename. Until that, the old one is whole and needs
+ * no other file; so a crash leaves the one or the other (D4). If it fails,
+ * statedb_is_gone() tells whether the old one is still open and usable.
+ * Main thread, after that and before anything of the new state is fetched:
+ * statedb_installed().
+ */
+enum statedb_status statedb_install(struct statedb *db, const char *path);
+bool statedb_is_gone(const struct statedb *db);
+void statedb_installed(struct statedb *db);
+
+/* Sync the directory that holds path. */
+bool sync_directory_of(const char *path);
+
 /*
  * kv_fetch: main thread. The store asks for rows that must be there, so false
  * means a broken file or disk: statedb_fetch_error() tells, and the process

@@ -21,8 +21,21 @@ struct statethread {
 struct state_job {
     struct job job;
     struct statethread *owner;
-    struct changeset *changes;
+    struct changeset *changes; /* NULL: call */
+    void (*call)(void *context, struct statedb *db);
+    void (*done)(void *context);
+    void *context;
 };
+
+static void write_gathered(struct statethread *t, size_t n)
+{
+    if (statedb_write(t->db, t->changes, n) != STATEDB_OK) {
+        log_die("writing state.db failed: %s; the process ends; nothing "
+                "acknowledged is lost, the Raft log has it: fix the disk and "
+                "start again",
+                statedb_error(t->db));
+    }
+}
 
 static void run(void *context, const struct job_list *jobs)
 {
@@ -32,27 +45,35 @@ static void run(void *context, const struct job_list *jobs)
 
     STAILQ_FOREACH(j, jobs, link)
     {
+        struct state_job *sj = (struct state_job *)j;
+
+        if (sj->changes == NULL) {
+            write_gathered(t, n); /* in order */
+            n = 0;
+            sj->call(sj->context, t->db);
+            continue;
+        }
         if (n == t->changes_capacity) {
             t->changes_capacity = n > 0 ? n * 2 : 16;
             t->changes = mem_realloc(t->changes, t->changes_capacity,
                                      sizeof(*t->changes));
         }
-        t->changes[n++] = ((struct state_job *)j)->changes;
+        t->changes[n++] = sj->changes;
     }
-    if (statedb_write(t->db, t->changes, n) != STATEDB_OK) {
-        log_die("writing state.db failed: %s; the process ends; nothing "
-                "acknowledged is lost, the Raft log has it: fix the disk and "
-                "start again",
-                statedb_error(t->db));
-    }
+    write_gathered(t, n);
 }
 
-static void done(struct job *j)
+static void done_job(struct job *j)
 {
     struct state_job *sj = (struct state_job *)j;
 
-    sj->owner->on_persisted(sj->owner->context, changeset_index(sj->changes));
-    changeset_free(sj->changes);
+    if (sj->changes == NULL) {
+        sj->done(sj->context);
+    } else {
+        sj->owner->on_persisted(sj->owner->context,
+                                changeset_index(sj->changes));
+        changeset_free(sj->changes);
+    }
     free(sj);
 }
 
@@ -75,9 +96,23 @@ void statethread_write(struct statethread *t, struct changeset *c)
 {
     struct state_job *sj = mem_alloc(1, sizeof(*sj));
 
-    sj->job.done = done;
+    sj->job.done = done_job;
     sj->owner = t;
     sj->changes = c;
+    worker_submit(t->worker, &sj->job);
+}
+
+void statethread_call(struct statethread *t,
+                      void (*call)(void *context, struct statedb *db),
+                      void (*done)(void *context), void *context)
+{
+    struct state_job *sj = mem_alloc(1, sizeof(*sj));
+
+    sj->job.done = done_job;
+    sj->owner = t;
+    sj->call = call;
+    sj->done = done;
+    sj->context = context;
     worker_submit(t->worker, &sj->job);
 }
 

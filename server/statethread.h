@@ -18,6 +18,13 @@ struct statethread *statethread_new(struct event_base *base, struct statedb *db,
                                     void *context);
 /* c is given: freed after it is written. */
 void statethread_write(struct statethread *t, struct changeset *c);
+/*
+ * Run call() on the state thread, behind what was given before it, then done()
+ * on the main thread. What it does should be short: writes wait for it.
+ */
+void statethread_call(struct statethread *t,
+                      void (*call)(void *context, struct statedb *db),
+                      void (*done)(void *context), void *context);
 /* Finishes what is queued. The database stays open. */
 void statethread_free(struct statethread *t);
 

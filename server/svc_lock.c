@@ -47,8 +47,9 @@ struct waiter {
     int64_t token;
     int64_t lease, ttl_s;
     uint64_t wait_ms;
-    bool own_lease;   /* granted for this lock: ours to renew while it waits */
-    bool named_lease; /* the caller chose its id, so it can come back for it */
+    bool own_lease;    /* granted for this lock: ours to renew while it waits */
+    bool named_lease;  /* the caller chose its id, so it can come back for it */
+    bool full_release; /* LEAVING: even if it holds the lock */
     bool renewing;
     uint64_t renew_ms; /* when to renew next */
 };
@@ -189,6 +190,11 @@ static void left(struct node_proposal *p, enum status st,
     } else if (holds && w->own_lease && !w->named_lease) {
         leave(w, true); /* nobody can know that lease */
         return;
+    } else if (result == NULL && st == ST_TIMEOUT) {
+        /* A snapshot came over it. The token makes it harmless to leave
+         * twice, and a key without a waiter would be given the lock. */
+        leave(w, w->full_release);
+        return;
     } else {
         fail(w, result != NULL ? ST_LOCK_WAIT_TIMEOUT : st, NULL);
     }
@@ -213,6 +219,7 @@ static void leave(struct waiter *w, bool full_release)
     cmd.change_case = PAWL__COMMAND__V1__COMMAND__CHANGE_LOCK_RELEASE;
     cmd.lock_release = &release;
     w->state = LEAVING;
+    w->full_release = full_release;
     w->proposal.done = left;
     node_propose(w->owner->service->node, &w->proposal, &cmd, &w->arena, true);
 }
@@ -257,11 +264,27 @@ static void look_at(struct waiter *w)
     }
 }
 
+/* A snapshot came: any lock may have changed hands, any key may be gone. */
+static void look_at_all(struct lock_service *ls)
+{
+    struct waiter *w, *next;
+
+    for (w = LIST_FIRST(&ls->all); w != NULL; w = next) {
+        next = LIST_NEXT(w, all);
+        if (w->state != PROPOSED) {
+            look_at(w);
+        }
+    }
+}
+
 static void on_changes(void *context, const struct kv_change *changes, size_t n)
 {
     struct lock_service *ls = context;
     struct waiter *w, *next;
 
+    if (n == 0) {
+        look_at_all(ls);
+    }
     for (size_t i = 0; i < n && ls->queues != NULL; i++) {
         struct slice name;
         struct lock_queue *q;

@@ -147,6 +147,18 @@ static void learn_entry(struct cluster *c, const struct raft_entry *e,
     }
     k->entries = raft_realloc(k->entries, k->n + 1, sizeof(*k->entries));
     k->entries[k->n++] = (struct known_entry){e->term, prev_term, digest};
+    if (e->type == RAFT_ENTRY_CONFIG) {
+        struct known_configuration *known;
+
+        GROW(c->configurations, c->n_configurations,
+             c->configurations_capacity);
+        known = &c->configurations[c->n_configurations++];
+        known->index = e->index;
+        known->term = e->term;
+        FAIL_IF(
+            !raft_configuration_decode(&known->configuration, e->data, e->size),
+            "malformed configuration at %llu", (ull)e->index);
+    }
 }
 
 static raft_term disk_term(const struct disk *d, raft_index i)
@@ -160,9 +172,59 @@ static raft_term disk_term(const struct disk *d, raft_index i)
     return d->entries[i - d->prev_index - 1].term;
 }
 
-static bool is_voter(const struct cluster *c, raft_id id)
+static bool holds(const struct cluster *c, raft_id id,
+                  const struct raft_entry *e)
 {
-    return id <= c->options.n_voters;
+    const struct disk *d = &c->servers[id - 1].disk;
+
+    return d->prev_index > e->index || disk_term(d, e->index) == e->term;
+}
+
+/* More than half of those that vote in the old (0) or the new (1) half. */
+static bool is_majority(const struct cluster *c,
+                        const struct raft_configuration *k,
+                        const struct raft_entry *e, bool in_new)
+{
+    size_t n = 0, synced = 0;
+
+    for (size_t i = 0; i < k->n_servers; i++) {
+        enum raft_server_role role = k->servers[i].role;
+
+        if (role == RAFT_VOTER || (in_new ? role == RAFT_VOTER_JOINING
+                                          : role == RAFT_VOTER_LEAVING ||
+                                                role == RAFT_VOTER_DEMOTING)) {
+            n++;
+            synced += holds(c, k->servers[i].id, e);
+        }
+    }
+    return synced > n / 2;
+}
+
+/*
+ * A leader counts by the newest configuration in its log. Which one that was we
+ * do not know here, but it was not superseded by a committed one below e.
+ */
+static bool quorum_holds(const struct cluster *c, const struct raft_entry *e)
+{
+    raft_index newest = 0;
+
+    for (size_t i = 0; i < c->n_configurations; i++) {
+        raft_index at = c->configurations[i].index;
+
+        if (at <= e->index && at > newest && c->known[at].is_committed &&
+            c->known[at].committed.term == c->configurations[i].term) {
+            newest = at;
+        }
+    }
+    for (size_t i = 0; i < c->n_configurations; i++) {
+        const struct known_configuration *k = &c->configurations[i];
+
+        if (k->index >= newest && is_majority(c, &k->configuration, e, false) &&
+            is_majority(c, &k->configuration, e, true)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void check_applied(struct cluster *c, struct server *s,
@@ -170,7 +232,6 @@ static void check_applied(struct cluster *c, struct server *s,
 {
     struct known_index *k = known_at(c, e->index);
     struct known_entry is = {e->term, 0, digest_of(e)};
-    size_t synced = 0;
 
     FAIL_IF(disk_term(&s->disk, e->index) != e->term,
             "O6: %llu applies %llu, which it has not synced", (ull)s->id,
@@ -182,21 +243,28 @@ static void check_applied(struct cluster *c, struct server *s,
                 (ull)e->index);
         return;
     }
-    for (size_t i = 0; i < c->n; i++) {
-        synced += is_voter(c, c->servers[i].id) &&
-                  (disk_term(&c->servers[i].disk, e->index) == e->term ||
-                   c->servers[i].disk.prev_index > e->index);
-    }
-    FAIL_IF(c->only == 0 && synced < c->options.n_voters / 2 + 1,
-            "O6: %llu applies %llu, synced by %zu only", (ull)s->id,
-            (ull)e->index, synced);
+    FAIL_IF(c->only == 0 && !quorum_holds(c, e),
+            "O6: %llu applies %llu, which no quorum has synced", (ull)s->id,
+            (ull)e->index);
     k->is_committed = true;
     k->committed = is;
+}
+
+static enum raft_server_role role_of(const struct raft_configuration *k,
+                                     raft_id id)
+{
+    for (size_t i = 0; i < k->n_servers; i++) {
+        if (k->servers[i].id == id) {
+            return k->servers[i].role;
+        }
+    }
+    return RAFT_LEARNER;
 }
 
 static void check_new_leader(struct cluster *c, struct server *s)
 {
     raft_term term = raft_term_now(s->raft);
+    const struct raft_configuration *k = raft_configuration_now(s->raft);
 
     if (term >= c->n_leaders) {
         size_t n = (size_t)term * 2 + 16;
@@ -209,7 +277,9 @@ static void check_new_leader(struct cluster *c, struct server *s)
     FAIL_IF(c->leaders[term] != 0 && c->leaders[term] != s->id,
             "O1: %llu and %llu lead in term %llu", (ull)c->leaders[term],
             (ull)s->id, (ull)term);
-    FAIL_IF(!is_voter(c, s->id), "A16: learner %llu leads", (ull)s->id);
+    FAIL_IF(role_of(k, s->id) == RAFT_LEARNER, "A16: %llu leads: no voter",
+            (ull)s->id);
+    FAIL_IF(s->is_installing, "A11: %llu leads while it installs", (ull)s->id);
     c->leaders[term] = s->id;
     for (raft_index i = raft_first_index(s->raft); i < c->n_known; i++) {
         const struct raft_entry *e = raft_entry_at(s->raft, i);
@@ -319,6 +389,7 @@ static void disk_begin(struct disk *d, const struct raft_ready *rd)
     GROW(d->writes, d->n_writes, d->writes_capacity);
     d->writes[d->n_writes++] = (struct disk_write){
         .batch = rd->batch,
+        .restore = rd->restore,
         .truncate_from = rd->truncate_from,
         .entries = (struct raft_entry *)rd->entries,
         .n_entries = rd->n_entries,
@@ -338,11 +409,39 @@ static void disk_cut(struct disk *d, raft_index from)
     d->n_entries = keep;
 }
 
+static void copy_snapshot(struct raft_snapshot *to,
+                          const struct raft_snapshot *from)
+{
+    size_t size;
+    uint8_t *data = raft_configuration_encode(&from->configuration, &size);
+
+    raft_configuration_release(&to->configuration);
+    *to = *from;
+    (void)raft_configuration_decode(&to->configuration, data, size);
+    raft_free(data);
+}
+
+static void disk_restore(struct disk *d, const struct raft_snapshot *s)
+{
+    struct raft_snapshot copy = {0};
+
+    copy_snapshot(&copy, s);
+    release_entries(d->entries, d->n_entries);
+    d->n_entries = 0;
+    d->prev_index = s->index;
+    d->prev_term = s->term;
+    raft_configuration_release(&d->configuration);
+    d->configuration = copy.configuration;
+}
+
 /* Reads the entries now: they must still be good. */
 static void disk_finish(struct cluster *c, struct disk *d)
 {
     struct disk_write w = d->writes[0];
 
+    if (w.restore != NULL) {
+        disk_restore(d, w.restore);
+    }
     if (w.truncate_from != 0) {
         disk_cut(d, w.truncate_from);
     }
@@ -396,6 +495,7 @@ static void start(struct server *s, raft_index applied)
         .entries = d->entries,
         .n_entries = d->n_entries,
         .last_applied = applied,
+        .snapshot = s->installed.index > 0 ? &s->installed : NULL,
     };
 
     s->config.seed += s->starts * 7919;
@@ -409,9 +509,9 @@ static void make_configuration(struct cluster *c)
 {
     struct raft_configuration *k = &c->configuration;
 
-    k->n_servers = c->n;
-    k->servers = raft_alloc(c->n, sizeof(*k->servers));
-    for (size_t i = 0; i < c->n; i++) {
+    k->n_servers = c->n - c->options.n_spares;
+    k->servers = raft_alloc(k->n_servers, sizeof(*k->servers));
+    for (size_t i = 0; i < k->n_servers; i++) {
         k->servers[i].id = i + 1;
         k->servers[i].role =
             i < c->options.n_voters ? RAFT_VOTER : RAFT_LEARNER;
@@ -436,10 +536,12 @@ static void make_server(struct cluster *c, raft_id id)
     s->config.no_pre_vote = c->options.no_pre_vote;
     s->config.no_check_quorum = c->options.no_check_quorum;
 
-    GROW(s->disk.entries, s->disk.n_entries, s->disk.capacity);
-    s->disk.entries[s->disk.n_entries++] = copy_entry(&first);
-    s->disk.hard_state = (struct raft_hard_state){1, 0, 1};
-    learn_entry(c, &first, 0);
+    if (id <= c->n - c->options.n_spares) {
+        GROW(s->disk.entries, s->disk.n_entries, s->disk.capacity);
+        s->disk.entries[s->disk.n_entries++] = copy_entry(&first);
+        s->disk.hard_state = (struct raft_hard_state){1, 0, 1};
+        learn_entry(c, &first, 0);
+    }
     raft_free(data);
     start(s, 0);
 }
@@ -449,7 +551,7 @@ struct cluster *cluster_new(const struct cluster_options *o)
     struct cluster *c = raft_alloc(1, sizeof(*c));
 
     c->options = *o;
-    c->n = o->n_voters + o->n_learners;
+    c->n = o->n_voters + o->n_learners + o->n_spares;
     FAIL_IF(c->n > SERVERS_MAX, "too many servers");
     c->servers = raft_alloc(c->n, sizeof(*c->servers));
     make_configuration(c);
@@ -466,7 +568,17 @@ static void release_server(struct server *s)
     raft_free(s->disk.entries);
     raft_free(s->disk.writes);
     raft_configuration_release(&s->disk.configuration);
+    raft_configuration_release(&s->installed.configuration);
+    raft_configuration_release(&s->incoming.configuration);
     raft_free(s->asked);
+}
+
+static void drop_transfer(struct cluster *c, size_t i)
+{
+    raft_configuration_release(&c->transfers[i].snapshot.configuration);
+    c->n_transfers--;
+    memmove(c->transfers + i, c->transfers + i + 1,
+            (c->n_transfers - i) * sizeof(*c->transfers));
 }
 
 void cluster_free(struct cluster *c)
@@ -481,6 +593,14 @@ void cluster_free(struct cluster *c)
     for (size_t i = 0; i < c->n_known; i++) {
         raft_free(c->known[i].entries);
     }
+    while (c->n_transfers > 0) {
+        drop_transfer(c, 0);
+    }
+    for (size_t i = 0; i < c->n_configurations; i++) {
+        raft_configuration_release(&c->configurations[i].configuration);
+    }
+    raft_free(c->configurations);
+    raft_free(c->transfers);
     raft_configuration_release(&c->configuration);
     raft_free(c->known);
     raft_free(c->leaders);
@@ -501,6 +621,38 @@ static void send_packet(struct cluster *c, const struct raft_message *m)
     }
     GROW(c->packets, c->n_packets, c->packets_capacity);
     c->packets[c->n_packets++].message = copy_message(m);
+}
+
+struct raft_snapshot cluster_snapshot(struct cluster *c, raft_id from)
+{
+    struct server *s = cluster_at(c, from);
+    struct raft_snapshot now = {
+        .index = s->applied,
+        .term = disk_term(&s->disk, s->applied),
+        .configuration = *raft_configuration_at(s->raft, s->applied),
+    };
+    struct raft_snapshot copy = {0};
+
+    copy_snapshot(&copy, &now);
+    return copy;
+}
+
+static void begin_transfer(struct cluster *c, struct server *s, raft_id to)
+{
+    GROW(c->transfers, c->n_transfers, c->transfers_capacity);
+    c->transfers[c->n_transfers++] =
+        (struct transfer){s->id, to, cluster_snapshot(c, s->id)};
+    c->n_told++;
+}
+
+/* An entry that is applied is committed, so what the term of the last one is
+ * is known: a snapshot says the same. */
+static void check_snapshot(struct cluster *c, const struct raft_snapshot *s)
+{
+    const struct known_index *k = known_at(c, s->index);
+
+    FAIL_IF(!k->is_committed || k->committed.term != s->term,
+            "D5: a snapshot of %llu, which is not committed", (ull)s->index);
 }
 
 void cluster_work(struct cluster *c, struct server *s)
@@ -527,6 +679,11 @@ void cluster_work(struct cluster *c, struct server *s)
         }
         for (size_t i = 0; i < rd.n_reads; i++) {
             check_read(c, s, &rd.reads[i]);
+        }
+        FAIL_IF(rd.n_committed > 0 && s->is_installing,
+                "D6: %llu applies while it installs", (ull)s->id);
+        for (size_t i = 0; i < rd.n_snapshots; i++) {
+            begin_transfer(c, s, rd.snapshots[i]);
         }
         raft_advance(s->raft);
         check_server(c, s);
@@ -573,11 +730,25 @@ enum raft_status cluster_deliver_copy(struct cluster *c, size_t i)
     return st;
 }
 
+static bool is_member(const struct raft_configuration *k, raft_id id)
+{
+    for (size_t i = 0; i < k->n_servers; i++) {
+        if (k->servers[i].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum raft_status cluster_deliver(struct cluster *c, size_t i)
 {
+    raft_id from = c->packets[i].message.from;
+    struct server *s = cluster_at(c, c->packets[i].message.to);
+    bool knows =
+        s->raft == NULL || is_member(raft_configuration_now(s->raft), from);
     enum raft_status st = cluster_deliver_copy(c, i);
 
-    FAIL_IF(st != RAFT_OK, "%s of %llu is called bad by %llu",
+    FAIL_IF(st != RAFT_OK && knows, "%s of %llu is called bad by %llu",
             message_type_name(c->packets[i].message.type),
             (ull)c->packets[i].message.from, (ull)c->packets[i].message.to);
     cluster_lose(c, i);
@@ -608,6 +779,10 @@ void cluster_settle(struct cluster *c)
                 moved = true;
             }
             cluster_work(c, s);
+        }
+        for (size_t n = c->transfers_held ? 0 : c->n_transfers; n > 0; n--) {
+            cluster_transfer_arrives(c, 0, true);
+            moved = true;
         }
         /* Only those that are there now; answers come in the next round. */
         for (size_t n = c->n_packets; n > 0; n--) {
@@ -657,6 +832,7 @@ void cluster_crash(struct cluster *c, raft_id id, size_t n_survive)
     }
     s->disk.n_writes = 0;
     s->n_asked = 0;
+    s->is_installing = false; /* the old state is still in place */
     raft_free_all(s->raft);
     s->raft = NULL;
     /* What was only in memory may be forgotten. */
@@ -672,6 +848,9 @@ void cluster_restart(struct cluster *c, raft_id id, raft_index applied)
     if (applied < s->disk.prev_index) {
         applied = s->disk.prev_index;
     }
+    if (applied < s->installed.index) {
+        applied = s->installed.index;
+    }
     s->starts++;
     start(s, applied);
     check_server(c, s);
@@ -686,6 +865,129 @@ void cluster_compact(struct cluster *c, raft_id id, raft_index index)
         disk_compact(&s->disk, index);
         check_server(c, s);
     }
+}
+
+/* ---- snapshots
+ * ------------------------------------------------------------------------- */
+
+static void tell_sender(struct cluster *c, raft_id from, raft_id to,
+                        raft_index index, bool ok)
+{
+    struct server *s = cluster_at(c, from);
+
+    if (s->raft != NULL) {
+        raft_snapshot_sent(s->raft, to, index, ok);
+        check_server(c, s);
+    }
+}
+
+void cluster_transfer_fails(struct cluster *c, size_t i)
+{
+    struct transfer *t = &c->transfers[i];
+
+    tell_sender(c, t->from, t->to, t->snapshot.index, false);
+    drop_transfer(c, i);
+}
+
+void cluster_transfer_arrives(struct cluster *c, size_t i, bool at_once)
+{
+    struct transfer *t = &c->transfers[i];
+    struct server *s = cluster_at(c, t->to);
+    enum raft_status st;
+
+    if (s->raft == NULL || c->cut[t->from][t->to] || s->is_installing) {
+        cluster_transfer_fails(c, i);
+        return;
+    }
+    st = raft_restore_begin(s->raft, &t->snapshot);
+    check_server(c, s);
+    FAIL_IF(st == RAFT_BAD_SNAPSHOT, "%llu calls a good snapshot bad",
+            (ull)s->id);
+    if (st == RAFT_OK) {
+        copy_snapshot(&s->incoming, &t->snapshot);
+        s->incoming_from = t->from;
+        s->is_installing = true;
+        drop_transfer(c, i);
+        if (at_once) {
+            cluster_install(c, s, true);
+        }
+        return;
+    }
+    /* It has all that the snapshot has, or is busy with another. */
+    tell_sender(c, t->from, t->to, t->snapshot.index,
+                st == RAFT_STALE_SNAPSHOT);
+    drop_transfer(c, i);
+}
+
+void cluster_install(struct cluster *c, struct server *s, bool ok)
+{
+    FAIL_IF(!s->is_installing, "%llu installs nothing", (ull)s->id);
+    s->is_installing = false;
+    if (ok) {
+        check_snapshot(c, &s->incoming);
+        FAIL_IF(s->incoming.index <= s->applied, "O7: applied falls by a "
+                                                 "snapshot");
+        copy_snapshot(&s->installed, &s->incoming);
+        s->applied = s->installed.index;
+        c->n_restores++;
+    }
+    raft_restore_end(s->raft, ok);
+    check_server(c, s);
+    tell_sender(c, s->incoming_from, s->id, s->incoming.index, ok);
+}
+
+/* ---- members
+ * ---------------------------------------------------------------------------
+ */
+
+void cluster_parse_members(struct raft_configuration *k, const char *members)
+{
+    *k = (struct raft_configuration){0};
+    k->servers = raft_alloc(SERVERS_MAX, sizeof(*k->servers));
+    while (*members != '\0') {
+        char *end;
+        raft_id id = strtoull(members, &end, 10);
+
+        FAIL_IF(end == members, "not members: %s", members);
+        k->servers[k->n_servers++] =
+            (struct raft_server){id, *end == 'l' ? RAFT_LEARNER : RAFT_VOTER};
+        end += *end == 'l';
+        end += *end == ' ' || *end == ',';
+        members = end;
+    }
+}
+
+const char *cluster_members_text(const struct raft_configuration *k)
+{
+    static const char *const marks[] = {"l", "", "+", "-", "d"};
+    static char text[8 * SERVERS_MAX + 1];
+    int n = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < k->n_servers; i++) {
+        n += snprintf(text + n, sizeof(text) - (size_t)n, "%s%llu%s",
+                      i > 0 ? " " : "", (ull)k->servers[i].id,
+                      marks[k->servers[i].role]);
+    }
+    return text;
+}
+
+enum raft_status cluster_members(struct cluster *c, raft_id id,
+                                 const char *members, raft_index *index)
+{
+    struct server *s = cluster_at(c, id);
+    struct raft_configuration k;
+    raft_index place;
+    enum raft_status st;
+
+    cluster_parse_members(&k, members);
+    st = raft_propose_configuration(s->raft, &k, &place);
+    if (st == RAFT_OK && index != NULL) {
+        *index = place;
+    }
+    raft_configuration_release(&k);
+    check_server(c, s);
+    return st;
 }
 
 void cluster_cut(struct cluster *c, raft_id from, raft_id to, bool cut)

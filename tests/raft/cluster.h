@@ -24,7 +24,8 @@ enum { SERVERS_MAX = 9, TYPES_MAX = RAFT_READ_INDEX_RESPONSE + 1 };
 
 struct cluster_options {
     size_t n_voters;
-    size_t n_learners; /* get the highest ids */
+    size_t n_learners; /* get the next ids */
+    size_t n_spares;   /* run, but are no members yet; get the highest */
     bool no_pre_vote;
     bool no_check_quorum;
     uint64_t seed;
@@ -34,6 +35,7 @@ struct cluster_options {
 /* One batch of disk work that is under way. */
 struct disk_write {
     uint64_t batch;
+    const struct raft_snapshot *restore;
     raft_index truncate_from;
     struct raft_entry
         *entries; /* borrowed from the core, as a real disk does */
@@ -64,7 +66,12 @@ struct server {
     struct raft *raft; /* NULL: down */
     struct raft_config config;
     struct disk disk;
-    raft_index applied;     /* by the state machine */
+    raft_index applied; /* by the state machine */
+    /* Of its storage: durable, so that applied never falls below it again. */
+    struct raft_snapshot installed; /* index 0: none */
+    bool is_installing;             /* between begin and end of a restore */
+    struct raft_snapshot incoming;  /* that one */
+    raft_id incoming_from;
     raft_index commit_seen; /* highest commit_index ever */
     enum raft_role role_seen;
     raft_term term_seen;
@@ -77,6 +84,19 @@ struct server {
 
 struct packet {
     struct raft_message message; /* its own copy */
+};
+
+/* A snapshot under way: a copy of the state that the sender had. */
+struct transfer {
+    raft_id from, to;
+    struct raft_snapshot snapshot;
+};
+
+/* A configuration that was in somebody's log. */
+struct known_configuration {
+    raft_index index;
+    raft_term term;
+    struct raft_configuration configuration;
 };
 
 /* What is known of an index. */
@@ -98,6 +118,11 @@ struct cluster {
     size_t n;
     struct packet *packets;
     size_t n_packets, packets_capacity;
+    struct transfer *transfers;
+    size_t n_transfers, transfers_capacity;
+    bool transfers_held; /* cluster_settle() leaves them alone */
+    size_t n_told;       /* how often a leader asked for a snapshot */
+    size_t n_restores;   /* how many were installed */
     bool cut[SERVERS_MAX + 1][SERVERS_MAX + 1]; /* [from][to] */
     bool dropped[TYPES_MAX];      /* types that the network loses */
     bool held[TYPES_MAX];         /* types that cluster_settle() leaves alone */
@@ -109,6 +134,8 @@ struct cluster {
 
     struct known_index *known;
     size_t n_known;
+    struct known_configuration *configurations;
+    size_t n_configurations, configurations_capacity;
     raft_index applied_max; /* by anybody */
     raft_id *leaders;       /* by term */
     size_t n_leaders;
@@ -140,6 +167,22 @@ void cluster_crash(struct cluster *c, raft_id id, size_t n_survive);
 /* The state machine starts from applied (<= what it had). */
 void cluster_restart(struct cluster *c, raft_id id, raft_index applied);
 void cluster_compact(struct cluster *c, raft_id id, raft_index index);
+
+/* Transfer i arrives whole, or is lost; its sender is told. Arrived, it is
+ * installed at once, or left to be finished (or not) by the other call. */
+void cluster_transfer_arrives(struct cluster *c, size_t i, bool at_once);
+void cluster_transfer_fails(struct cluster *c, size_t i);
+void cluster_install(struct cluster *c, struct server *s, bool ok);
+/* A snapshot of the state that `from` has now. Release its configuration. */
+struct raft_snapshot cluster_snapshot(struct cluster *c, raft_id from);
+
+/* Propose members like "1 2 3l": a learner has an l. */
+enum raft_status cluster_members(struct cluster *c, raft_id id,
+                                 const char *members, raft_index *index);
+/* As text, into a static buffer: v voter, l learner, and in joint ones + (will
+ * vote), - (leaves), d (is demoted): "1 2 3-". */
+const char *cluster_members_text(const struct raft_configuration *k);
+void cluster_parse_members(struct raft_configuration *k, const char *members);
 
 void cluster_cut(struct cluster *c, raft_id from, raft_id to, bool cut);
 void cluster_isolate(struct cluster *c, raft_id id, bool cut);

@@ -176,8 +176,9 @@ static void say_progress(struct script *s, const struct server *v)
     struct raft_progress p;
 
     for (size_t i = 0; raft_progress_at(v->raft, i, &p); i++) {
-        say(s, "%llu match=%llu next=%llu inflight=%zu%s\n", (ull)p.id,
+        say(s, "%llu match=%llu next=%llu inflight=%zu%s%s\n", (ull)p.id,
             (ull)p.match_index, (ull)p.next_index, p.inflight_messages,
+            p.state == RAFT_PROGRESS_SNAPSHOT ? " snapshot" : "",
             p.recently_active ? "" : " silent");
     }
 }
@@ -233,7 +234,13 @@ static void set_option(struct script *s, struct cluster_options *o,
     const char *value = strchr(w, '=');
     size_t n = value != NULL ? number(s, value + 1) : 0;
 
-    if (strncmp(w, "learners=", 9) == 0) {
+    if (strncmp(w, "spares=", 7) == 0) {
+        o->n_spares = n;
+    } else if (strncmp(w, "stall=", 6) == 0) {
+        config->disk_stall_ticks = (unsigned)n;
+    } else if (strncmp(w, "lease=", 6) == 0) {
+        config->lease_ticks = (unsigned)n;
+    } else if (strncmp(w, "learners=", 9) == 0) {
         o->n_learners = n;
     } else if (strncmp(w, "seed=", 5) == 0) {
         o->seed = n;
@@ -336,6 +343,43 @@ static void do_compact(struct script *s, const struct command *c)
 {
     cluster_compact(s->cluster, number(s, word(s, c, 1)),
                     number(s, word(s, c, 2)));
+}
+
+static void say_members(struct script *s, const struct server *v)
+{
+    if (v->raft == NULL) {
+        say(s, "%llu down\n", (ull)v->id);
+        return;
+    }
+    say(s, "%llu members: %s%s\n", (ull)v->id,
+        cluster_members_text(raft_configuration_now(v->raft)),
+        raft_is_removed(v->raft) ? " (removed)" : "");
+}
+
+static void do_members(struct script *s, const struct command *c)
+{
+    raft_id id;
+    enum raft_status st;
+
+    if (c->n < 3) {
+        say_each(s, c, say_members);
+        return;
+    }
+    id = number(s, word(s, c, 1));
+    st = cluster_members(s->cluster, id, word(s, c, 2), NULL);
+    if (st != RAFT_OK) {
+        say(s, "%llu: %s\n", (ull)id, raft_status_text(st));
+    }
+}
+
+static void do_snapshots(struct script *s, const struct command *c)
+{
+    const char *what = word(s, c, 1);
+
+    s->cluster->transfers_held = strcmp(what, "release") != 0;
+    while (strcmp(what, "lose") == 0 && s->cluster->n_transfers > 0) {
+        cluster_transfer_fails(s->cluster, 0);
+    }
 }
 
 static void do_cut(struct script *s, const struct command *c)
@@ -450,6 +494,7 @@ static const struct {
     {"disk", do_disk},         {"status", do_status},
     {"log", do_log},           {"packets", do_packets},
     {"progress", do_progress}, {"reads", do_reads},
+    {"members", do_members},   {"snapshots", do_snapshots},
 };
 
 static void run_line(struct script *s, const char *text)

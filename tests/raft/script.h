@@ -5,16 +5,15 @@
  * expected of it. # begins a comment line. A block whose commands say nothing
  * ends with the status of all.
  *
- *     nodes N [learners=M] [prevote|plain] [no-check-quorum] [seed=S]
- *             [append=BYTES] [window=N] [bytes=BYTES] [uncommitted=BYTES]
- *     elect ID              tick it until it leads, rivals unheard
- *     tick ID K | tick all K
- *     settle                deliver, sync and work until nothing moves
- *     work ID               only: hand out what it has ready
- *     propose ID TEXT
- *     read ID               ask; `reads ID` says what came of it
- *     transfer ID>ID
- *     compact ID INDEX
+ *     nodes N [learners=M] [spares=K] [prevote|plain] [no-check-quorum]
+ * [seed=S] [append=BYTES] [window=N] [bytes=BYTES] [uncommitted=BYTES] elect ID
+ * tick it until it leads, rivals unheard tick ID K | tick all K settle deliver,
+ * sync and work until nothing moves work ID               only: hand out what
+ * it has ready propose ID TEXT read ID               ask; `reads ID` says what
+ * came of it transfer ID>ID compact ID INDEX members ID 1,2,3l     propose
+ * these members; l: a learner members [ID]          those in its log: + will
+ * vote, - leaves, d demoted snapshots hold | snapshots release | snapshots lose
+ *                           settle leaves them; those under way fail
  *     cut ID>ID | cut ID | cut ID-ID | heal
  *     hold TYPE [ID] | release TYPE    settle leaves those packets [from ID]
  *     drop TYPE | undrop TYPE          the network loses them

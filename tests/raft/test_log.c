@@ -44,7 +44,7 @@ static struct raft_ready hand_out(void)
 {
     struct raft_ready rd = {0};
 
-    log_hand_out(&l, &rd);
+    log_hand_out(&l, 0, &rd);
     return rd;
 }
 

@@ -21,7 +21,7 @@ static void teardown(void)
 static void replicate_from(raft_index match)
 {
     (void)progress_matched(&p, match);
-    ck_assert_int_eq(p.state, PROGRESS_REPLICATE);
+    ck_assert_int_eq(p.state, RAFT_PROGRESS_REPLICATE);
 }
 
 START_TEST(probe_sends_one_at_a_time)
@@ -37,7 +37,7 @@ START_TEST(match_begins_replicating)
 {
     progress_sent(&p, 5, 50);
     ck_assert(progress_matched(&p, 15));
-    ck_assert_int_eq(p.state, PROGRESS_REPLICATE);
+    ck_assert_int_eq(p.state, RAFT_PROGRESS_REPLICATE);
     ck_assert_uint_eq(p.next_index, 16);
 }
 END_TEST
@@ -89,7 +89,7 @@ START_TEST(B5_match_never_falls_and_next_is_above)
     ck_assert(progress_matched(&p, 30)); /* beyond what we sent */
     ck_assert_uint_eq(p.next_index, 31);
     ck_assert(!progress_refused(&p, 30, 3)); /* late: it matched since */
-    ck_assert_int_eq(p.state, PROGRESS_REPLICATE);
+    ck_assert_int_eq(p.state, RAFT_PROGRESS_REPLICATE);
     ck_assert(!progress_refused(&p, 31, 3)); /* never asked */
 }
 END_TEST
@@ -100,7 +100,7 @@ START_TEST(refusal_goes_back_to_probing_at_the_hint)
     progress_sent(&p, 5, 10);
     progress_sent(&p, 5, 10);
     ck_assert(progress_refused(&p, 15, 12));
-    ck_assert_int_eq(p.state, PROGRESS_PROBE);
+    ck_assert_int_eq(p.state, RAFT_PROGRESS_PROBE);
     ck_assert_uint_eq(p.next_index, 13);
     ck_assert_uint_eq(p.window_n, 0);
     ck_assert(progress_may_send(&p, BYTES));

@@ -224,6 +224,97 @@ START_TEST(compaction_keeps_the_configuration_and_goes_in_steps)
 }
 END_TEST
 
+/* Restore to a snapshot at index, of that term, in a batch with n entries. */
+static void restore(raft_index index, raft_term term, size_t n)
+{
+    struct raft_server servers[] = {{2, RAFT_VOTER}, {7, RAFT_VOTER}};
+    struct raft_snapshot snapshot = {index, term, {servers, 2, NULL, 0}};
+    struct raft_hard_state hard_state = {term, 0, index};
+    struct raft_entry entries[4] = {{0}};
+    struct store_batch b = {.restore = &snapshot,
+                            .entries = entries,
+                            .n_entries = n,
+                            .hard_state = &hard_state};
+
+    for (size_t i = 0; i < n; i++) {
+        entries[i] = (struct raft_entry){
+            .index = index + 1 + i, .term = term, .type = RAFT_ENTRY_NOOP};
+    }
+    ck_assert_msg(store_write(store, &b, 1) == STORE_OK, "%s",
+                  store_error(store));
+}
+
+static void expect_log(raft_index prev_index, raft_term prev_term, size_t n)
+{
+    load_ok();
+    ck_assert_uint_eq(content.first_prev_index, prev_index);
+    ck_assert_uint_eq(content.first_prev_term, prev_term);
+    ck_assert_uint_eq(content.n_entries, n);
+    ck_assert_uint_eq(content.configuration.n_servers, 2);
+    ck_assert_uint_eq(content.configuration.servers[1].id, 7);
+    store_content_release(&content);
+}
+
+/* Shorter than the snapshot, longer, and with nothing of it: all is forgotten,
+ * and what follows is chained anew. */
+START_TEST(D2_a_restore_forgets_the_whole_log)
+{
+    static const raft_index at[] = {100, 20, 13, 1000};
+    raft_index index = at[_i];
+    size_t left;
+
+    open_ok();
+    append(1, 20, 1);
+    restore(index, 5, 0);
+    close_store();
+    open_ok();
+    expect_log(index, 5, 0);
+    append(index + 1, 3, 5);
+    close_store();
+    open_ok();
+    expect_log(index, 5, 3);
+    /* The old rows go in small steps, as after a cut. */
+    do {
+        ck_assert_int_eq(
+            store_compact(store, index, &content.configuration, 7, &left),
+            STORE_OK);
+    } while (left > 0);
+    append(index + 4, 1, 5);
+    close_store();
+    open_ok();
+    expect_log(index, 5, 4);
+}
+END_TEST
+
+START_TEST(D2_a_second_restore_and_its_entries_go_in_one_transaction)
+{
+    open_ok();
+    append(1, 5, 1);
+    restore(50, 2, 3);
+    restore(60, 3, 4);
+    ck_assert_uint_eq(store_is_new(store), false);
+    close_store();
+    open_ok();
+    expect_log(60, 3, 4);
+    restore(62, 3, 0); /* in the middle of what is there */
+    close_store();
+    open_ok();
+    expect_log(62, 3, 0);
+}
+END_TEST
+
+START_TEST(D2_a_log_begun_anew_is_still_checked)
+{
+    open_ok();
+    append(1, 5, 1);
+    restore(50, 2, 4);
+    tamper("UPDATE cut SET term = 3");
+    open_as(1, 2, false);
+    ck_assert_ptr_null(store);
+    ck_assert_ptr_nonnull(strstr(error, "damaged"));
+}
+END_TEST
+
 /* ---- who may open it
  * ---------------------------------------------------------- */
 
@@ -434,6 +525,10 @@ int main(void)
     tcase_add_test(t, entries_of_every_kind_come_back_as_they_were);
     tcase_add_test(t, batches_of_one_write_are_taken_in_order);
     tcase_add_test(t, compaction_keeps_the_configuration_and_goes_in_steps);
+    tcase_add_loop_test(t, D2_a_restore_forgets_the_whole_log, 0, 4);
+    tcase_add_test(t,
+                   D2_a_second_restore_and_its_entries_go_in_one_transaction);
+    tcase_add_test(t, D2_a_log_begun_anew_is_still_checked);
     tcase_add_test(t, a_missing_log_is_made_only_if_asked);
     tcase_add_test(t, a_directory_that_is_not_there_is_told);
     tcase_add_test(t, the_log_of_another_member_is_refused);

@@ -389,7 +389,7 @@ START_TEST(anyone_may_read_it_meanwhile)
     machine_delete(&m, "a", NULL);
     ck_assert_int_eq(write_all(db), STATEDB_OK);
     ck_assert_int_eq(ask("PRAGMA application_id"), 0x7061776c);
-    ck_assert_int_eq(ask("PRAGMA user_version"), 1);
+    ck_assert_int_eq(ask("PRAGMA user_version"), 2);
     ck_assert_int_eq(ask("SELECT applied_index FROM state"), 4);
     ck_assert_int_eq(ask("SELECT revision FROM state"), 4);
     ck_assert_int_eq(ask("SELECT count(*) FROM revisions"), 3);
@@ -488,10 +488,10 @@ START_TEST(a_newer_schema_is_refused)
     struct statedb *db = open_db();
 
     statedb_close(db);
-    sql("PRAGMA user_version = 2");
+    sql("PRAGMA user_version = 3");
     ck_assert_int_eq(open_with(NULL, &db), STATEDB_VERSION);
-    ck_assert_ptr_nonnull(strstr(error, "schema version 2"));
-    sql("PRAGMA user_version = 1");
+    ck_assert_ptr_nonnull(strstr(error, "schema version 3"));
+    sql("PRAGMA user_version = 2");
     db = open_db();
     statedb_close(db);
 }
