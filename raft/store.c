@@ -120,6 +120,7 @@ struct store {
     raft_index first_row; /* oldest row, cut away or not; 0: there is none */
     enum store_status failed; /* once set, every call answers it (fsync must
                                  not be tried again) */
+    raft_index scrubbed;      /* checked up to here in this round */
     struct store_figures figures;
     char error[STORE_ERROR_SIZE];
 };
@@ -154,8 +155,8 @@ static const char *advice(enum store_status st)
     case STORE_FULL:
         return "free some space, then start again";
     case STORE_CORRUPT:
-        return "do not delete it by hand: remove this member from the "
-               "cluster and add it again with an empty data directory";
+        return "start it again while the other members run: they repair it; "
+               "if there are none, restore a backup";
     case STORE_LOCKED:
         return "is another pawld running on this data directory?";
     case STORE_MISMATCH:
@@ -1493,6 +1494,47 @@ enum store_status store_compact(struct store *s, raft_index index,
     }
     *left = (size_t)n_dead_rows(s);
     return st;
+}
+
+/* ---- scrubbing
+ * ----------------------------------------------------------------- */
+
+/* The rows behind `at`, whose checksum it is; stops at the log's end. */
+static enum store_status scrub_rows(struct store *s, raft_index at,
+                                    uint64_t checksum, size_t n)
+{
+    enum store_status st = bind_numbers(s, SQL_SCAN, &at, 1);
+
+    for (size_t i = 0; st == STORE_OK && i < n && at < s->last_index; i++) {
+        struct raft_entry e = {0};
+
+        st = load_entry(s, ++at, &e, &checksum);
+        raft_free((void *)e.data);
+    }
+    if (st == STORE_OK && at == s->last_index && checksum != s->last_checksum) {
+        st = fail(s, STORE_CORRUPT, "the log does not end at entry %" PRIu64,
+                  at);
+    }
+    s->scrubbed = at;
+    return st == STORE_OK ? finish_row(s, SQL_SCAN) : st;
+}
+
+enum store_status store_scrub(struct store *s, size_t n_max)
+{
+    raft_term term;
+    uint64_t checksum;
+    enum store_status st = s->failed;
+
+    if (st != STORE_OK) {
+        return st;
+    }
+    /* Not from memory: what the disk holds is asked. */
+    (void)sqlite3_db_release_memory(s->db);
+    if (s->scrubbed < s->cut.index || s->scrubbed >= s->last_index) {
+        s->scrubbed = s->cut.index; /* the next round; or it was cut */
+    }
+    st = get_entry(s, s->scrubbed, &term, &checksum);
+    return st == STORE_OK ? scrub_rows(s, s->scrubbed, checksum, n_max) : st;
 }
 
 /* ---- figures

@@ -123,6 +123,12 @@ enum store_status store_compact(struct store *s, raft_index index,
  */
 enum store_status store_checkpoint(struct store *s, bool force);
 
+/*
+ * Read the next n_max entries again and check them, in a round that never ends:
+ * bounded work a call. STORE_CORRUPT: one is not any more what was written.
+ */
+enum store_status store_scrub(struct store *s, size_t n_max);
+
 /* One line about the last failure. Good until the next call. */
 const char *store_error(const struct store *s);
 

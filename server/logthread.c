@@ -11,6 +11,8 @@
 
 /* Entries that one step of compaction deletes: bounded work between writes. */
 #define COMPACT_STEP 1000
+/* Entries that one step of scrubbing reads. */
+#define SCRUB_STEP 500
 
 struct logthread {
     struct worker *worker;
@@ -21,15 +23,16 @@ struct logthread {
     /* The worker's own. */
     struct store_batch *batches;
     size_t batches_capacity;
+    bool scrub_is_due;
     raft_index compact_to; /* 0: nothing to compact */
     struct raft_configuration compact_configuration;
 };
 
-/* One job: a batch to write, or a place to compact to. */
+/* One job: a batch to write, a place to compact to, or a request to scrub. */
 struct log_job {
     struct job job;
     struct logthread *owner;
-    uint64_t batch; /* 0: a compaction */
+    uint64_t batch; /* 0: a compaction, or a scrub */
     struct store_batch write;
     struct raft_hard_state hard_state;
     raft_index compact_to;
@@ -74,6 +77,10 @@ static void run(void *context, const struct job_list *jobs)
     {
         struct log_job *lj = (struct log_job *)j;
 
+        if (lj->batch == 0 && lj->compact_to == 0) {
+            t->scrub_is_due = true;
+            continue;
+        }
         if (lj->batch == 0) {
             raft_configuration_release(&t->compact_configuration);
             t->compact_to = lj->compact_to;
@@ -103,6 +110,10 @@ static bool tidy(void *context)
     size_t left = 0;
 
     check(t, store_checkpoint(t->store, false), "checkpointing the Raft log");
+    if (t->scrub_is_due) {
+        t->scrub_is_due = false;
+        check(t, store_scrub(t->store, SCRUB_STEP), "checking the Raft log");
+    }
     if (t->compact_to == 0) {
         return false;
     }
@@ -176,6 +187,11 @@ void logthread_compact(struct logthread *t, raft_index index,
     copy_configuration(&lj->configuration, configuration);
     lj->compact_to = index;
     worker_submit(t->worker, &lj->job);
+}
+
+void logthread_scrub(struct logthread *t)
+{
+    worker_submit(t->worker, &new_job(t)->job);
 }
 
 void logthread_free(struct logthread *t)

@@ -25,6 +25,8 @@ void logthread_append(struct logthread *t, const struct raft_ready *rd);
 /* Delete entries up to index; configuration, as of index, is copied. */
 void logthread_compact(struct logthread *t, raft_index index,
                        const struct raft_configuration *configuration);
+/* Check a few entries on disk again, when idle; damage ends the process. */
+void logthread_scrub(struct logthread *t);
 /* Finishes what is queued. The store stays open and is the caller's again. */
 void logthread_free(struct logthread *t);
 

@@ -40,6 +40,9 @@
 /* The file DATA-DIR/diverged: an index. */
 #define DIVERGED_KIND "pawl-diverged-1"
 #define EXIT_DIVERGED 3
+/* A step of the scrub: how often, and how many rows of state.db. */
+#define SCRUB_S 1
+#define SCRUB_ROWS 500
 
 struct pawld {
     struct options options;
@@ -63,6 +66,7 @@ struct pawld {
     struct vow vow;
     struct members known; /* of a state.db that was set aside */
     struct event *interrupt, *terminate;
+    bool scrubbing; /* a step is under way */
     bool stopping;
 };
 
@@ -209,17 +213,49 @@ static enum store_status open_store(struct pawld *p, const char *path,
     return st;
 }
 
+static void close_statedb(struct pawld *p)
+{
+    applier_free(p->applier);
+    statedb_close(p->statedb);
+    p->applier = NULL;
+    p->statedb = NULL;
+}
+
+static enum statedb_status try_statedb(struct pawld *p, const char *path,
+                                       char *error, size_t error_size)
+{
+    enum statedb_status st =
+        statedb_open(path, NULL, p->options.cluster_id, p->options.member_id,
+                     &p->statedb, error, error_size);
+
+    if (st != STATEDB_OK) {
+        return st;
+    }
+    p->applier = applier_new(statedb_fetch, p->statedb);
+    st = statedb_load(p->statedb, p->applier);
+    if (st != STATEDB_OK) {
+        snprintf(error, error_size, "%s", statedb_error(p->statedb));
+        close_statedb(p);
+    }
+    return st;
+}
+
+/*
+ * A damaged state is never served from, not even in part: it is set aside, and
+ * an empty one refilled from the log, or by the leader; see load().
+ */
 static void open_statedb(struct pawld *p, const char *path)
 {
     char error[ERROR_BYTES];
+    enum statedb_status st = try_statedb(p, path, error, sizeof(error));
 
-    if (statedb_open(path, NULL, p->options.cluster_id, p->options.member_id,
-                     &p->statedb, error, sizeof(error)) != STATEDB_OK) {
-        log_die("%s", error);
+    if (st == STATEDB_CORRUPT) {
+        log_line(LOG_WARN, "%s: it is set aside and made again", error);
+        repair_set_aside(path);
+        st = try_statedb(p, path, error, sizeof(error));
     }
-    p->applier = applier_new(statedb_fetch, p->statedb);
-    if (statedb_load(p->statedb, p->applier) != STATEDB_OK) {
-        log_die("%s", statedb_error(p->statedb));
+    if (st != STATEDB_OK) {
+        log_die("%s", error);
     }
 }
 
@@ -300,14 +336,6 @@ static enum load_result load(struct pawld *p, const char *state_path,
     return LOAD_OK;
 }
 
-static void close_statedb(struct pawld *p)
-{
-    applier_free(p->applier);
-    statedb_close(p->statedb);
-    p->applier = NULL;
-    p->statedb = NULL;
-}
-
 /* raft.db is damaged: nothing else happens until it is whole. */
 static void repair(struct pawld *p, const char *path, const char *state_path,
                    const char *why, bool is_settled)
@@ -342,9 +370,11 @@ static void repair(struct pawld *p, const char *path, const char *state_path,
         for (size_t i = 0; i < n_known; i++) {
             members_put(&p->known, &known[i]);
         }
-        close_statedb(p);
-        repair_set_aside(state_path);
-        open_statedb(p, state_path);
+        if (applier_index(p->applier) > 0) {
+            close_statedb(p);
+            repair_set_aside(state_path);
+            open_statedb(p, state_path);
+        }
         buffer_release(&p->log_start.configuration);
         p->log_start = (struct statedb_log_start){0};
         break;
@@ -600,6 +630,37 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     service_tick(p->service);
 }
 
+/* On the state thread. */
+static void scrub_state(void *context, struct statedb *db)
+{
+    (void)context;
+    if (statedb_scrub(db, SCRUB_ROWS) != STATEDB_OK) {
+        log_die("checking state.db: %s; the process ends so that it is not "
+                "served from; start it again: it is made anew",
+                statedb_error(db));
+    }
+}
+
+static void scrubbed(void *context)
+{
+    ((struct pawld *)context)->scrubbing = false;
+}
+
+/* A few rows of each file are read again: so damage is found while the others
+ * still can repair it. */
+static void on_scrub(evutil_socket_t fd, short what, void *arg)
+{
+    struct pawld *p = arg;
+
+    (void)fd;
+    (void)what;
+    if (!p->scrubbing) {
+        p->scrubbing = true;
+        logthread_scrub(p->logthread);
+        statethread_call(p->statethread, scrub_state, scrubbed, p);
+    }
+}
+
 static void on_signal(evutil_socket_t number, short what, void *arg)
 {
     struct pawld *p = arg;
@@ -624,9 +685,12 @@ static void run(struct pawld *p)
         .tv_sec = tick_ms / 1000,
         .tv_usec = (suseconds_t)(tick_ms % 1000) * 1000,
     };
+    const struct timeval scrub = {.tv_sec = SCRUB_S};
     struct event *timer = event_new(p->base, -1, EV_PERSIST, on_tick, p);
+    struct event *scrubber = event_new(p->base, -1, EV_PERSIST, on_scrub, p);
 
     event_add(timer, &tick);
+    event_add(scrubber, &scrub);
     while (!p->stopping) {
         node_round(p->node);
         peers_flush(p->peers);
@@ -634,6 +698,7 @@ static void run(struct pawld *p)
         event_base_loop(p->base, EVLOOP_ONCE);
     }
     event_free(timer);
+    event_free(scrubber);
 }
 
 /* Connections first, then what they used, then the threads, then the files. */

@@ -251,6 +251,20 @@ static void link_free(struct link *k)
     free(k);
 }
 
+/* The link that is there already stays: streams that came in point to it. */
+static struct link *take_link(struct peers *p, raft_id id, const char *address)
+{
+    for (size_t i = 0; i < p->n_links; i++) {
+        struct link *k = p->links[i];
+
+        if (k != NULL && k->id == id && strcmp(k->address, address) == 0) {
+            p->links[i] = NULL;
+            return k;
+        }
+    }
+    return NULL;
+}
+
 void peers_set_members(struct peers *p, const struct member *members, size_t n)
 {
     struct link **links = mem_alloc(n, sizeof(*links));
@@ -264,11 +278,17 @@ void peers_set_members(struct peers *p, const struct member *members, size_t n)
         }
         address = url_address(members[i].peer_urls[0]);
         ASSERT(address != NULL); /* checked before it was proposed */
-        links[n_links++] = link_new(p, members[i].id, address);
+        links[n_links] = take_link(p, members[i].id, address);
+        if (links[n_links] == NULL) {
+            links[n_links] = link_new(p, members[i].id, address);
+        }
+        n_links++;
         free(address);
     }
     for (size_t i = 0; i < p->n_links; i++) {
-        link_free(p->links[i]);
+        if (p->links[i] != NULL) {
+            link_free(p->links[i]);
+        }
     }
     free(p->links);
     p->links = links;

@@ -8,6 +8,7 @@
  */
 #include "server/statedb.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -18,13 +19,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "server/applier.h"
 #include "server/changeset.h"
 #include "server/members.h"
 
 #define APPLICATION_ID 0x7061776c /* "pawl" */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define CHECKPOINT_FRAMES 2000 /* 8 MB of WAL */
 #define WAL_BYTES_KEPT "67108864"
 #define BUSY_MS 5000 /* for an operator's shell that holds a lock */
@@ -81,19 +83,39 @@ static const char raft_schema[] =
     ") STRICT;\n"
     "INSERT INTO raft VALUES (1, x'', 0);\n";
 
+/*
+ * New in version 3: checksums. A row that an older pawl wrote has 0 and is not
+ * checked; 0 adds nothing to the sum, so it can be counted in all the same.
+ */
+static const char checks_schema[] =
+    "ALTER TABLE revisions ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE leases ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE members ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;\n"
+    "CREATE TABLE checks (\n"
+    "    -- One row: what tells damage. XXH3 of rows, see README.\n"
+    "    one   INTEGER PRIMARY KEY CHECK (one = 1),\n"
+    "    rows  INTEGER NOT NULL, -- sum of the checksums of all rows of\n"
+    "                            -- revisions, leases and members\n"
+    "    state INTEGER NOT NULL  -- of this sum and the row of state\n"
+    ") STRICT;\n"
+    "INSERT INTO checks VALUES (1, 0, 0);\n";
+
 /* X(name, text): what the writer has prepared. */
 #define STATEMENTS(X)                                                          \
     X(BEGIN, "BEGIN IMMEDIATE")                                                \
     X(COMMIT, "COMMIT")                                                        \
     X(ADD_REVISION,                                                            \
       "INSERT INTO revisions (mod_revision, sub, deleted, create_revision, "   \
-      "version, lease, key, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")           \
-    X(ADD_LEASE, "INSERT INTO leases (id, ttl) VALUES (?, ?)")                 \
-    X(REMOVE_LEASE, "DELETE FROM leases WHERE id = ?")                         \
-    X(CLEAR_MEMBERS, "DELETE FROM members")                                    \
-    X(PUT_MEMBER,                                                              \
-      "INSERT OR REPLACE INTO members (id, is_learner, name, peer_urls, "      \
-      "client_urls) VALUES (?, ?, ?, ?, ?)")                                   \
+      "version, lease, key, value, checksum) "                                 \
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")                                    \
+    X(ADD_LEASE, "INSERT INTO leases (id, ttl, checksum) VALUES (?, ?, ?)")    \
+    X(REMOVE_LEASE, "DELETE FROM leases WHERE id = ? RETURNING checksum")      \
+    X(CLEAR_MEMBERS, "DELETE FROM members RETURNING checksum")                 \
+    X(REMOVE_MEMBER, "DELETE FROM members WHERE id = ? RETURNING checksum")    \
+    X(PUT_MEMBER, "INSERT INTO members (id, is_learner, name, peer_urls, "     \
+                  "client_urls, checksum) VALUES (?, ?, ?, ?, ?, ?)")          \
+    X(SET_CHECKS, "UPDATE checks SET rows = ?, state = ?")                     \
+    X(GET_CHECKS, "SELECT rows, state FROM checks")                            \
     X(SET_STATE,                                                               \
       "UPDATE state SET applied_index = ?, applied_term = ?, revision = ?, "   \
       "digest = ?")                                                            \
@@ -102,13 +124,17 @@ static const char raft_schema[] =
       "digest FROM state")                                                     \
     X(ALL_REVISIONS,                                                           \
       "SELECT mod_revision, sub, deleted, create_revision, version, lease, "   \
-      "key, value FROM revisions ORDER BY mod_revision, sub")                  \
-    X(ALL_LEASES, "SELECT id, ttl FROM leases ORDER BY id")                    \
+      "key, value, checksum FROM revisions ORDER BY mod_revision, sub")        \
+    X(ALL_LEASES, "SELECT id, ttl, checksum FROM leases ORDER BY id")          \
     X(ALL_MEMBERS,                                                             \
-      "SELECT id, is_learner, name, peer_urls, client_urls FROM members "      \
-      "ORDER BY id")                                                           \
+      "SELECT id, is_learner, name, peer_urls, client_urls, checksum "         \
+      "FROM members ORDER BY id")                                              \
     X(SET_CONFIGURATION, "UPDATE raft SET configuration = ?")                  \
     X(GET_RAFT, "SELECT configuration, installed_index FROM raft")             \
+    X(SCRUB,                                                                   \
+      "SELECT mod_revision, sub, deleted, create_revision, version, lease, "   \
+      "key, value, checksum FROM revisions "                                   \
+      "WHERE (mod_revision, sub) > (?, ?) ORDER BY mod_revision, sub LIMIT ?") \
     X(PAGES, "PRAGMA page_count")
 
 #define STATEMENT_ENUM(name, text) Q_##name,
@@ -120,7 +146,8 @@ static const char *const statement_text[Q_COUNT] = {STATEMENTS(STATEMENT_TEXT)};
 #undef STATEMENT_TEXT
 
 static const char fetch_text[] =
-    "SELECT key, value, create_revision, version, lease FROM revisions "
+    "SELECT key, value, create_revision, version, lease, checksum "
+    "FROM revisions "
     "WHERE mod_revision = ? AND sub = ? AND deleted = 0";
 
 /* The main thread's connection. */
@@ -140,6 +167,8 @@ struct statedb {
     bool gone;                 /* closed for good: an install failed half way */
     int wal_frames; /* since the last checkpoint that got all of them */
     uint64_t page_bytes;
+    int64_t scrubbed_revision, scrubbed_sub; /* in this round */
+    uint64_t rows_sum;                       /* as in checks; the writer's */
     _Atomic uint64_t bytes;
     char error[512];       /* the writer's */
     char fetch_error[512]; /* the reader's; empty: none */
@@ -287,6 +316,71 @@ static uint64_t column_hex(sqlite3_stmt *stmt, int column)
     return text != NULL ? strtoull((const char *)text, NULL, 16) : 0;
 }
 
+/* ---- checksums
+ * -------------------------------------------------------------------- */
+
+/* Of a row: its table, its numbers, its strings. Never 0. */
+static int64_t row_checksum(const char *table, const int64_t *numbers, size_t n,
+                            const struct slice *strings, size_t n_strings)
+{
+    uint8_t head[16 * 8];
+    uint64_t hash = XXH3_64bits(table, strlen(table));
+
+    ASSERT(n + n_strings <= 16);
+    for (size_t i = 0; i < n + n_strings; i++) {
+        uint64_t word = htole64(i < n ? (uint64_t)numbers[i]
+                                      : (uint64_t)strings[i - n].size);
+
+        memcpy(head + 8 * i, &word, 8);
+    }
+    hash = XXH3_64bits_withSeed(head, 8 * (n + n_strings), hash);
+    for (size_t i = 0; i < n_strings; i++) {
+        if (strings[i].size > 0) {
+            hash = XXH3_64bits_withSeed(strings[i].data, strings[i].size, hash);
+        }
+    }
+    return hash != 0 ? (int64_t)hash : 1;
+}
+
+static int64_t revision_checksum(const struct kv_change *c)
+{
+    const int64_t numbers[] = {c->mod_revision,    c->sub,     c->deleted,
+                               c->create_revision, c->version, c->lease};
+    const struct slice strings[] = {c->key, c->value};
+
+    return row_checksum("revisions", numbers, 6, strings, c->deleted ? 1 : 2);
+}
+
+static int64_t lease_checksum(int64_t id, int64_t ttl)
+{
+    const int64_t numbers[] = {id, ttl};
+
+    return row_checksum("leases", numbers, 2, NULL, 0);
+}
+
+static int64_t member_checksum(uint64_t id, bool is_learner,
+                               const struct slice strings[3])
+{
+    const int64_t numbers[] = {(int64_t)id, is_learner};
+
+    return row_checksum("members", numbers, 2, strings, 3);
+}
+
+/* Of the row of state, as in a changeset, and the sum over the other tables. */
+static int64_t state_checksum(const struct changeset *c, uint64_t rows_sum)
+{
+    const int64_t numbers[] = {(int64_t)c->index, (int64_t)c->term, c->revision,
+                               (int64_t)c->digest, (int64_t)rows_sum};
+
+    return row_checksum("state", numbers, 5, NULL, 0);
+}
+
+/* 0: an older pawl wrote it. */
+static bool checksum_fits(int64_t stored, int64_t computed)
+{
+    return stored == 0 || stored == computed;
+}
+
 /* ---- opening
  * ------------------------------------------------------------------- */
 
@@ -294,11 +388,11 @@ static enum statedb_status
 create_tables(struct statedb *db, uint64_t cluster_id, uint64_t member_id)
 {
     char *sql = mem_printf(
-        "BEGIN IMMEDIATE; %s%s"
+        "BEGIN IMMEDIATE; %s%s%s"
         "INSERT INTO state VALUES (1, '%016llx', '%016llx', 0, 0, 1, "
         "'0000000000000000'); "
         "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
-        schema, raft_schema, (unsigned long long)cluster_id,
+        schema, raft_schema, checks_schema, (unsigned long long)cluster_id,
         (unsigned long long)member_id, APPLICATION_ID, SCHEMA_VERSION);
     enum statedb_status st = STATEDB_OK;
 
@@ -309,15 +403,17 @@ create_tables(struct statedb *db, uint64_t cluster_id, uint64_t member_id)
     return st;
 }
 
-/* A file of version 1 gets what version 2 has. */
+/* An older file gets what the versions since have. */
 static enum statedb_status upgrade(struct statedb *db)
 {
-    char *sql =
-        mem_printf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT",
-                   raft_schema, SCHEMA_VERSION);
+    int64_t version = 0;
+    bool known = get_int(db->writer, "PRAGMA user_version", &version);
+    char *sql = mem_printf(
+        "BEGIN IMMEDIATE; %s%s PRAGMA user_version = %d; COMMIT",
+        version < 2 ? raft_schema : "", checks_schema, SCHEMA_VERSION);
     enum statedb_status st = STATEDB_OK;
 
-    if (!exec(db->writer, sql)) {
+    if (!known || !exec(db->writer, sql)) {
         st = fail(db, "bring it to this version");
     }
     free(sql);
@@ -343,7 +439,7 @@ static enum statedb_status identify(struct statedb *db, bool *empty, bool *old)
         return fail_with(db, STATEDB_VERSION,
                          "is not a state.db of pawl; move it away");
     }
-    *old = version == 1;
+    *old = version >= 1 && version < SCHEMA_VERSION;
     if (version != SCHEMA_VERSION && !*old) {
         return fail_with(db, STATEDB_VERSION,
                          "has schema version %lld, this pawl knows %d: "
@@ -412,6 +508,36 @@ static enum statedb_status check_ids(struct statedb *db, uint64_t cluster_id,
             (unsigned long long)member_id, (unsigned long long)cluster_id);
     }
     return STATEDB_OK;
+}
+
+/* The sum over all rows, and whether the row of state is what was written. */
+static enum statedb_status read_checks(struct statedb *db)
+{
+    sqlite3_stmt *checks = db->q[Q_GET_CHECKS], *q = db->q[Q_GET_STATE];
+    int64_t stored = 0;
+    bool ok = sqlite3_step(checks) == SQLITE_ROW, fits = false;
+
+    if (ok) {
+        db->rows_sum = (uint64_t)sqlite3_column_int64(checks, 0);
+        stored = sqlite3_column_int64(checks, 1);
+    }
+    if (sqlite3_reset(checks) == SQLITE_OK && ok &&
+        sqlite3_step(q) == SQLITE_ROW) {
+        const struct changeset c = {
+            .index = (raft_index)sqlite3_column_int64(q, 2),
+            .term = (raft_term)sqlite3_column_int64(q, 3),
+            .revision = sqlite3_column_int64(q, 4),
+            .digest = column_hex(q, 5),
+        };
+
+        fits = checksum_fits(stored, state_checksum(&c, db->rows_sum));
+    }
+    if (sqlite3_reset(q) != SQLITE_OK) {
+        return fail(db, "read the table state");
+    }
+    return fits ? STATEDB_OK
+                : fail_with(db, STATEDB_CORRUPT,
+                            "the table state does not fit its checksum");
 }
 
 static enum statedb_status prepare_all(struct statedb *db)
@@ -517,6 +643,9 @@ static enum statedb_status open_all(struct statedb *db, struct reader *reader)
         st = check_ids(db, db->cluster_id, db->member_id);
     }
     if (st == STATEDB_OK) {
+        st = read_checks(db);
+    }
+    if (st == STATEDB_OK) {
         st = open_reader(db, reader);
     }
     if (st == STATEDB_OK) {
@@ -576,6 +705,23 @@ void statedb_close(struct statedb *db)
 /* ---- writing
  * -------------------------------------------------------------------- */
 
+/* Run the statement that adds a row, with its checksum at that place. */
+static bool add_row(struct statedb *db, sqlite3_stmt *q, int place,
+                    int64_t checksum)
+{
+    db->rows_sum += (uint64_t)checksum;
+    return bind_int(q, place, checksum) && run(q);
+}
+
+/* Run one that deletes rows and returns their checksums. */
+static bool remove_rows(struct statedb *db, sqlite3_stmt *q)
+{
+    while (sqlite3_step(q) == SQLITE_ROW) {
+        db->rows_sum -= (uint64_t)sqlite3_column_int64(q, 0);
+    }
+    return sqlite3_reset(q) == SQLITE_OK;
+}
+
 static bool write_kv(struct statedb *db, const struct kv_change *c)
 {
     sqlite3_stmt *q = db->q[Q_ADD_REVISION];
@@ -586,18 +732,24 @@ static bool write_kv(struct statedb *db, const struct kv_change *c)
            bind_bytes(q, 7, c->key) &&
            (c->deleted ? sqlite3_bind_null(q, 8) == SQLITE_OK
                        : bind_bytes(q, 8, c->value)) &&
-           run(q);
+           add_row(db, q, 9, revision_checksum(c));
 }
 
 static bool write_member(struct statedb *db, const struct changeset_row *row)
 {
-    sqlite3_stmt *q = db->q[Q_PUT_MEMBER];
+    sqlite3_stmt *q = db->q[Q_PUT_MEMBER], *old = db->q[Q_REMOVE_MEMBER];
+    const struct slice strings[] = {row->member.name, row->member.peer_urls,
+                                    row->member.client_urls};
 
-    return bind_hex(q, 1, row->member.id) &&
+    return bind_hex(old, 1, row->member.id) && remove_rows(db, old) &&
+           bind_hex(q, 1, row->member.id) &&
            bind_int(q, 2, row->member.is_learner) &&
            bind_text(q, 3, row->member.name) &&
            bind_text(q, 4, row->member.peer_urls) &&
-           bind_text(q, 5, row->member.client_urls) && run(q);
+           bind_text(q, 5, row->member.client_urls) &&
+           add_row(db, q, 6,
+                   member_checksum(row->member.id, row->member.is_learner,
+                                   strings));
 }
 
 static bool write_row(struct statedb *db, const struct changeset_row *row)
@@ -608,12 +760,13 @@ static bool write_row(struct statedb *db, const struct changeset_row *row)
     case CHANGESET_LEASE_GRANTED:
         return bind_int(db->q[Q_ADD_LEASE], 1, row->lease.id) &&
                bind_int(db->q[Q_ADD_LEASE], 2, row->lease.ttl_s) &&
-               run(db->q[Q_ADD_LEASE]);
+               add_row(db, db->q[Q_ADD_LEASE], 3,
+                       lease_checksum(row->lease.id, row->lease.ttl_s));
     case CHANGESET_LEASE_REVOKED:
         return bind_int(db->q[Q_REMOVE_LEASE], 1, row->lease.id) &&
-               run(db->q[Q_REMOVE_LEASE]);
+               remove_rows(db, db->q[Q_REMOVE_LEASE]);
     case CHANGESET_MEMBERS_CLEARED:
-        return run(db->q[Q_CLEAR_MEMBERS]);
+        return remove_rows(db, db->q[Q_CLEAR_MEMBERS]);
     case CHANGESET_MEMBER:
         return write_member(db, row);
     case CHANGESET_CONFIGURATION:
@@ -625,9 +778,11 @@ static bool write_row(struct statedb *db, const struct changeset_row *row)
 
 static bool write_state(struct statedb *db, const struct changeset *c)
 {
-    sqlite3_stmt *q = db->q[Q_SET_STATE];
+    sqlite3_stmt *q = db->q[Q_SET_STATE], *checks = db->q[Q_SET_CHECKS];
 
-    return bind_int(q, 1, (int64_t)c->index) &&
+    return bind_int(checks, 1, (int64_t)db->rows_sum) &&
+           bind_int(checks, 2, state_checksum(c, db->rows_sum)) &&
+           run(checks) && bind_int(q, 1, (int64_t)c->index) &&
            bind_int(q, 2, (int64_t)c->term) && bind_int(q, 3, c->revision) &&
            bind_hex(q, 4, c->digest) && run(q);
 }
@@ -675,6 +830,7 @@ static enum statedb_status checkpoint(struct statedb *db)
 enum statedb_status statedb_write(struct statedb *db,
                                   struct changeset *const *changes, size_t n)
 {
+    uint64_t rows_sum = db->rows_sum;
     enum statedb_status st;
 
     if (n == 0) {
@@ -682,6 +838,7 @@ enum statedb_status statedb_write(struct statedb *db,
     }
     if (!write_all(db, changes, n)) {
         st = fail(db, "write");
+        db->rows_sum = rows_sum; /* as the file has it */
         if (sqlite3_get_autocommit(db->writer) == 0) {
             /* Should it fail: recovery at the next start does the same. */
             (void)exec(db->writer, "ROLLBACK");
@@ -704,10 +861,10 @@ enum statedb_status statedb_write(struct statedb *db,
 typedef bool load_row(struct applier *a, sqlite3_stmt *row,
                       struct arena *arena);
 
-static bool load_revision(struct applier *a, sqlite3_stmt *row,
-                          struct arena *arena)
+/* False if it is not what was written. */
+static bool read_revision(sqlite3_stmt *row, struct kv_change *c)
 {
-    struct kv_change c = {
+    *c = (struct kv_change){
         .mod_revision = sqlite3_column_int64(row, 0),
         .sub = sqlite3_column_int64(row, 1),
         .deleted = sqlite3_column_int64(row, 2) != 0,
@@ -717,16 +874,26 @@ static bool load_revision(struct applier *a, sqlite3_stmt *row,
         .key = column_bytes(row, 6),
         .value = column_bytes(row, 7),
     };
+    return checksum_fits(sqlite3_column_int64(row, 8), revision_checksum(c));
+}
+
+static bool load_revision(struct applier *a, sqlite3_stmt *row,
+                          struct arena *arena)
+{
+    struct kv_change c;
 
     (void)arena; /* nothing to build */
-    return kv_load(applier_kv(a), &c);
+    return read_revision(row, &c) && kv_load(applier_kv(a), &c);
 }
 
 static bool load_lease(struct applier *a, sqlite3_stmt *row,
                        struct arena *arena)
 {
     (void)arena; /* nothing to build */
-    return applier_load_lease(a, sqlite3_column_int64(row, 0),
+    return checksum_fits(sqlite3_column_int64(row, 2),
+                         lease_checksum(sqlite3_column_int64(row, 0),
+                                        sqlite3_column_int64(row, 1))) &&
+           applier_load_lease(a, sqlite3_column_int64(row, 0),
                               sqlite3_column_int64(row, 1));
 }
 
@@ -734,11 +901,17 @@ static bool load_member(struct applier *a, sqlite3_stmt *row,
                         struct arena *arena)
 {
     struct slice name = column_bytes(row, 2);
+    const struct slice strings[] = {name, column_bytes(row, 3),
+                                    column_bytes(row, 4)};
     struct member m = {
         .id = column_hex(row, 0),
         .is_learner = sqlite3_column_int64(row, 1) != 0,
     };
 
+    if (!checksum_fits(sqlite3_column_int64(row, 5),
+                       member_checksum(m.id, m.is_learner, strings))) {
+        return false;
+    }
     m.name = arena_printf(arena, "%.*s", (int)name.size,
                           name.size > 0 ? (const char *)name.data : "");
     m.peer_urls = urls_split(column_bytes(row, 3), arena, &m.n_peer_urls);
@@ -749,7 +922,7 @@ static bool load_member(struct applier *a, sqlite3_stmt *row,
 
 static enum statedb_status load_table(struct statedb *db, int query,
                                       load_row *load, struct applier *a,
-                                      const char *table)
+                                      const char *table, uint64_t *sum)
 {
     sqlite3_stmt *q = db->q[query];
     struct arena arena;
@@ -758,6 +931,7 @@ static enum statedb_status load_table(struct statedb *db, int query,
 
     arena_init(&arena);
     while (ok && (code = sqlite3_step(q)) == SQLITE_ROW) {
+        *sum += (uint64_t)sqlite3_column_int64(q, sqlite3_column_count(q) - 1);
         ok = load(a, q, &arena);
     }
     arena_release(&arena);
@@ -798,16 +972,52 @@ enum statedb_status statedb_load(struct statedb *db, struct applier *a)
         {Q_ALL_REVISIONS, load_revision, "revisions"},
     };
 
+    uint64_t sum = 0;
+
     ASSERT(applier_index(a) == 0);
     for (size_t i = 0; i < ARRAY_LENGTH(tables); i++) {
-        enum statedb_status st =
-            load_table(db, tables[i].query, tables[i].load, a, tables[i].table);
+        enum statedb_status st = load_table(db, tables[i].query, tables[i].load,
+                                            a, tables[i].table, &sum);
 
         if (st != STATEDB_OK) {
             return st;
         }
     }
+    if (sum != db->rows_sum) {
+        return fail_with(db, STATEDB_CORRUPT, "a row is lost, or too much");
+    }
     return load_state(db, a);
+}
+
+/* ---- scrubbing
+ * ------------------------------------------------------------------- */
+
+enum statedb_status statedb_scrub(struct statedb *db, size_t n_max)
+{
+    sqlite3_stmt *q = db->q[Q_SCRUB];
+    struct kv_change c = {0};
+    size_t n = 0;
+    /* Not from memory: what the disk holds is asked. */
+    bool ok = sqlite3_db_release_memory(db->writer) == SQLITE_OK &&
+              bind_int(q, 1, db->scrubbed_revision) &&
+              bind_int(q, 2, db->scrubbed_sub) &&
+              bind_int(q, 3, (int64_t)n_max);
+
+    while (ok && sqlite3_step(q) == SQLITE_ROW) {
+        ok = read_revision(q, &c);
+        n++;
+    }
+    if (sqlite3_reset(q) != SQLITE_OK) {
+        return fail(db, "read the revisions again");
+    }
+    if (!ok) {
+        return fail_with(db, STATEDB_CORRUPT,
+                         "revision %lld.%lld is not what was written",
+                         (long long)c.mod_revision, (long long)c.sub);
+    }
+    db->scrubbed_revision = n < n_max ? 0 : c.mod_revision;
+    db->scrubbed_sub = n < n_max ? 0 : c.sub;
+    return STATEDB_OK;
 }
 
 /* ---- copies and snapshots
@@ -1006,6 +1216,22 @@ static void copy_row(sqlite3_stmt *row, struct arena *arena,
     kv->lease = sqlite3_column_int64(row, 4);
 }
 
+/* What was read is what was written there. */
+static bool row_fits(sqlite3_stmt *row, const Mvccpb__KeyValue *kv, int64_t sub)
+{
+    const struct kv_change c = {
+        .mod_revision = kv->mod_revision,
+        .sub = sub,
+        .create_revision = kv->create_revision,
+        .version = kv->version,
+        .lease = kv->lease,
+        .key = {kv->key.data, kv->key.len},
+        .value = {kv->value.data, kv->value.len},
+    };
+
+    return checksum_fits(sqlite3_column_int64(row, 5), revision_checksum(&c));
+}
+
 bool statedb_fetch(void *statedb, int64_t mod_revision, int64_t sub,
                    struct arena *arena, Mvccpb__KeyValue *kv)
 {
@@ -1018,6 +1244,9 @@ bool statedb_fetch(void *statedb, int64_t mod_revision, int64_t sub,
     } else if (sqlite3_step(db->reader.fetch) == SQLITE_ROW) {
         copy_row(db->reader.fetch, arena, kv);
         kv->mod_revision = mod_revision;
+        if (!row_fits(db->reader.fetch, kv, sub)) {
+            why = "the row does not fit its checksum";
+        }
     } else {
         why = "the row is not there";
     }

@@ -52,6 +52,12 @@ enum statedb_status statedb_load(struct statedb *db, struct applier *a);
 enum statedb_status statedb_write(struct statedb *db,
                                   struct changeset *const *changes, size_t n);
 
+/*
+ * Read the next n_max revisions again and check them, in a round that never
+ * ends. State thread, bounded work a call.
+ */
+enum statedb_status statedb_scrub(struct statedb *db, size_t n_max);
+
 /* ---- copies and snapshots -------------------------------------------------
  */
 
