@@ -4,6 +4,7 @@
 #include "server/logthread.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "raft/base.h"
 #include "server/logger.h"
@@ -17,6 +18,7 @@
 struct logthread {
     struct worker *worker;
     struct store *store;
+    struct ballot *ballot; /* NULL: none is kept */
     void (*on_stable)(void *context, uint64_t batch);
     void *context;
 
@@ -67,6 +69,26 @@ static void compact_behind(struct logthread *t, const struct raft_snapshot *s)
     copy_configuration(&t->compact_configuration, &s->configuration);
 }
 
+/* Before anybody hears of the batches. */
+static void keep_ballot(struct logthread *t, size_t n)
+{
+    const struct raft_hard_state *hs = NULL;
+    int error;
+
+    for (size_t i = 0; i < n; i++) {
+        hs = t->batches[i].hard_state != NULL ? t->batches[i].hard_state : hs;
+    }
+    if (t->ballot == NULL || hs == NULL) {
+        return;
+    }
+    error = ballot_keep(t->ballot, hs);
+    if (error != 0) {
+        log_die("writing %s failed: %s; the process ends so that no vote is "
+                "given that may be lost; fix the disk and start again",
+                t->ballot->path, strerror(error));
+    }
+}
+
 static void run(void *context, const struct job_list *jobs)
 {
     struct logthread *t = context;
@@ -100,6 +122,7 @@ static void run(void *context, const struct job_list *jobs)
     }
     if (n > 0) {
         check(t, store_write(t->store, t->batches, n), "writing the Raft log");
+        keep_ballot(t, n);
     }
 }
 
@@ -160,6 +183,11 @@ static struct log_job *new_job(struct logthread *t)
     lj->job.done = done;
     lj->owner = t;
     return lj;
+}
+
+void logthread_set_ballot(struct logthread *t, struct ballot *b)
+{
+    t->ballot = b;
 }
 
 void logthread_append(struct logthread *t, const struct raft_ready *rd)

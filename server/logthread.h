@@ -13,6 +13,7 @@
 
 #include "raft/raft.h"
 #include "raft/store.h"
+#include "server/ballot.h"
 
 struct logthread;
 
@@ -20,6 +21,9 @@ struct logthread;
 struct logthread *
 logthread_new(struct event_base *base, struct store *store,
               void (*on_stable)(void *context, uint64_t batch), void *context);
+/* From now on term and vote go into that file too; borrowed. Before the first
+ * append. */
+void logthread_set_ballot(struct logthread *t, struct ballot *b);
 /* rd.batch != 0. What rd.entries points to stays good until on_stable. */
 void logthread_append(struct logthread *t, const struct raft_ready *rd);
 /* Delete entries up to index; configuration, as of index, is copied. */

@@ -15,6 +15,7 @@
 #include "raft/base.h"
 #include "raft/store.h"
 #include "raft/store_salvage.h"
+#include "server/ballot.h"
 #include "server/fetch.h"
 #include "server/logger.h"
 #include "server/logthread.h"
@@ -64,6 +65,7 @@ struct pawld {
     struct fetch *fetch;
     struct fetch_running running;
     struct vow vow;
+    struct ballot ballot; /* the log thread's, once it runs */
     struct members known; /* of a state.db that was set aside */
     struct event *interrupt, *terminate;
     bool scrubbing; /* a step is under way */
@@ -316,6 +318,15 @@ static enum load_result load(struct pawld *p, const char *state_path,
         snprintf(error, error_size, "%s", store_error(p->store));
         return LOAD_DAMAGED;
     }
+    if (ballot_is_newer(&p->ballot, &p->log.hard_state)) {
+        snprintf(error, error_size,
+                 "raft.db knows term %" PRIu64 ", or another vote in it, but "
+                 "%s beside it knows term %" PRIu64 ": raft.db is an old copy, "
+                 "or lost a write; restore all of the data directory, or none",
+                 p->log.hard_state.term, p->ballot.path, p->ballot.term);
+        store_content_release(&p->log);
+        return LOAD_TOO_OLD;
+    }
     last = p->log.first_prev_index + p->log.n_entries;
     /*
      * state.db holds what was committed, and that the log had synced before it
@@ -355,6 +366,7 @@ static void repair(struct pawld *p, const char *path, const char *state_path,
         .n_members = n_known > 0 ? n_known : p->options.n_founders,
         .applied = applier_index(p->applier),
         .applied_term = applier_term(p->applier),
+        .term = p->ballot.term,
         .configuration = {p->log_start.configuration.data,
                           p->log_start.configuration.size},
         .vow = &p->vow,
@@ -383,26 +395,33 @@ static void repair(struct pawld *p, const char *path, const char *state_path,
     }
 }
 
+/* The log that was exact but for some entries may turn out to be an old one. */
+#define REPAIRS_MAX 2
+
 static void open_log(struct pawld *p, const char *path, const char *state_path)
 {
     char why[ERROR_BYTES];
     enum store_status st = open_store(p, path, why, sizeof(why));
-    enum load_result loaded = LOAD_TOO_OLD;
 
     open_statedb(p, state_path);
+    ballot_load(&p->ballot, p->options.data_dir, p->options.cluster_id,
+                p->options.member_id);
     if (statedb_get_log_start(p->statedb, &p->log_start) != STATEDB_OK) {
         log_die("%s", statedb_error(p->statedb));
     }
-    if (st == STORE_OK) {
-        loaded = load(p, state_path, why, sizeof(why));
-    }
-    if (loaded == LOAD_OK) {
-        return;
-    }
-    repair(p, path, state_path, why, loaded == LOAD_DAMAGED);
-    if (open_store(p, path, why, sizeof(why)) != STORE_OK ||
-        load(p, state_path, why, sizeof(why)) != LOAD_OK) {
-        log_die("%s", why);
+    for (int i = 0;; i++) {
+        enum load_result loaded = st == STORE_OK
+                                      ? load(p, state_path, why, sizeof(why))
+                                      : LOAD_TOO_OLD;
+
+        if (loaded == LOAD_OK) {
+            return;
+        }
+        if (i == REPAIRS_MAX) {
+            log_die("%s", why);
+        }
+        repair(p, path, state_path, why, loaded == LOAD_DAMAGED);
+        st = open_store(p, path, why, sizeof(why));
     }
 }
 
@@ -529,6 +548,7 @@ static void build_node(struct pawld *p)
     config.log_keep_entries = p->options.log_keep_entries;
     p->peers = peers_new(p->loop, &pc);
     p->logthread = logthread_new(p->base, p->store, on_stable, p);
+    logthread_set_ballot(p->logthread, &p->ballot);
     p->statethread = statethread_new(p->base, p->statedb, on_persisted, p);
     p->node = node_new(&config, &env, &start, p->applier);
     peers_set_node(p->peers, p->node);
@@ -723,6 +743,7 @@ static void shut_down(struct pawld *p)
     event_free(p->terminate);
     event_base_free(p->base);
     vow_release(&p->vow);
+    ballot_release(&p->ballot);
     members_release(&p->known);
     url_list_free(p->self.client_urls, p->self.n_client_urls);
     options_release(&p->options);
