@@ -567,6 +567,7 @@ static void build_snapshots(struct pawld *p)
         .cluster_id = p->options.cluster_id,
         .self = p->options.member_id,
         .bytes_per_second = p->options.snapshot_rate,
+        .log_keep_entries = p->options.log_keep_entries,
     };
     struct snapshots_parts parts = {
         .loop = p->loop,

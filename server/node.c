@@ -479,8 +479,8 @@ static void maybe_compact(struct node *n, raft_index persisted)
     }
     /* As much as the tail, so that cutting is done in large pieces. */
     if (to >= raft_first_index(n->raft) + keep) {
+        log_line(LOG_DEBUG, "cut the log at entry %" PRIu64, to);
         raft_compact(n->raft, to);
-        /* Of its last cut-away entry. */
         n->env.log_compact(n->env.context, to,
                            raft_configuration_at(n->raft, to));
     }

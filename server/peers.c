@@ -251,25 +251,38 @@ static void link_free(struct link *k)
     free(k);
 }
 
-/* The link that is there already stays: streams that came in point to it. */
-static struct link *take_link(struct peers *p, raft_id id, const char *address)
+/* Do the links lead to these members already? Then they stay as they are, and
+ * so do the streams that point to them. */
+static bool are_linked(const struct peers *p, const struct member *members,
+                       size_t n)
 {
-    for (size_t i = 0; i < p->n_links; i++) {
-        struct link *k = p->links[i];
+    size_t at = 0;
+    bool same = true;
 
-        if (k != NULL && k->id == id && strcmp(k->address, address) == 0) {
-            p->links[i] = NULL;
-            return k;
+    for (size_t i = 0; i < n && same; i++) {
+        char *address;
+
+        if (members[i].id == p->config.self || members[i].n_peer_urls == 0) {
+            continue;
         }
+        address = url_address(members[i].peer_urls[0]);
+        same = at < p->n_links && p->links[at]->id == members[i].id &&
+               address != NULL && strcmp(p->links[at]->address, address) == 0;
+        at++;
+        free(address);
     }
-    return NULL;
+    return same && at == p->n_links;
 }
 
 void peers_set_members(struct peers *p, const struct member *members, size_t n)
 {
-    struct link **links = mem_alloc(n, sizeof(*links));
+    struct link **links;
     size_t n_links = 0;
 
+    if (are_linked(p, members, n)) {
+        return;
+    }
+    links = mem_alloc(n, sizeof(*links));
     for (size_t i = 0; i < n; i++) {
         char *address;
 
@@ -278,17 +291,11 @@ void peers_set_members(struct peers *p, const struct member *members, size_t n)
         }
         address = url_address(members[i].peer_urls[0]);
         ASSERT(address != NULL); /* checked before it was proposed */
-        links[n_links] = take_link(p, members[i].id, address);
-        if (links[n_links] == NULL) {
-            links[n_links] = link_new(p, members[i].id, address);
-        }
-        n_links++;
+        links[n_links++] = link_new(p, members[i].id, address);
         free(address);
     }
     for (size_t i = 0; i < p->n_links; i++) {
-        if (p->links[i] != NULL) {
-            link_free(p->links[i]);
-        }
+        link_free(p->links[i]);
     }
     free(p->links);
     p->links = links;

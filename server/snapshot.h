@@ -21,6 +21,7 @@ struct snapshots_config {
     uint64_t cluster_id;
     raft_id self;
     uint64_t bytes_per_second; /* that we send, to all together */
+    size_t log_keep_entries;   /* as the node's */
 };
 
 /* All else is borrowed. */

@@ -14,7 +14,9 @@
  * it stops while the receiver has a window's worth not yet on disk, while the
  * connection has too much queued, or while what may be sent a second is used
  * up. It ends once, by raft_snapshot_sent(); a broken one is begun again by the
- * core, and goes on where the receiver says.
+ * core, and goes on where the receiver says. When the receiver has installed
+ * the snapshot it still lacks what was written meanwhile: until it has caught
+ * up with that, our log is not cut above it, or it would need the next one.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -64,8 +66,10 @@ struct transfer {
     raft_term term; /* that we lead in */
     struct rpc_channel *channel;
     struct rpc_call *call; /* NULL: not yet, or no more */
-    struct copy *copy;     /* NULL: not yet */
+    struct copy *copy;     /* NULL: not yet, or no more */
+    raft_index index;      /* of the copy */
     bool ended;            /* freed when no thread has it */
+    bool installed;        /* and it has to catch up */
     bool answered;         /* it said where to begin */
     uint64_t sent, acknowledged;
     uint64_t started_ms, heard_ms, started_at;
@@ -261,10 +265,10 @@ static void end(struct transfer *t, bool ok)
         return;
     }
     t->ended = true;
+    t->installed = ok;
     t->owner->figures.sent += ok;
     if (raft_term_now(node_raft(t->owner->parts.node)) == t->term) {
-        node_snapshot_sent(t->owner->parts.node, t->to,
-                           t->copy != NULL ? t->copy->header.index : 0, ok);
+        node_snapshot_sent(t->owner->parts.node, t->to, t->index, ok);
     }
 }
 
@@ -277,16 +281,24 @@ static void end_because(struct transfer *t, const char *why)
     end(t, false);
 }
 
-/* Ended, and no thread has it. */
-static void transfer_free(struct transfer *t)
+/* Ended, and no thread has it. Not from inside a callback of its call. */
+static void hang_up(struct transfer *t)
 {
     ASSERT(t->ended && !t->reading);
-    LIST_REMOVE(t, link);
     if (t->call != NULL) {
         rpc_call_cancel(t->call);
     }
     rpc_channel_free(t->channel);
+    t->channel = NULL;
+    t->copy = NULL;
     free(t->chunk);
+    t->chunk = NULL;
+}
+
+static void transfer_free(struct transfer *t)
+{
+    hang_up(t);
+    LIST_REMOVE(t, link);
     free(t);
 }
 
@@ -471,6 +483,7 @@ static void find_copy(struct transfer *t)
         end(t, false); /* said already */
     } else if (c->state == READY && !c->unwanted && reaches_log(c)) {
         t->copy = c;
+        t->index = c->header.index;
         open_stream(t);
     }
 }
@@ -525,11 +538,43 @@ static void refill(struct snapshots *s)
     s->refilled_us = now_us;
 }
 
+/* How far that member's log reaches, or 0 if that is no matter any more: it is
+ * gone, or near enough to ours. */
+static raft_index catching_up_at(const struct transfer *t)
+{
+    struct raft *r = node_raft(t->owner->parts.node);
+    raft_index near = t->owner->config.log_keep_entries / 2;
+    struct raft_progress p;
+
+    if (!t->installed || raft_term_now(r) != t->term) {
+        return 0;
+    }
+    for (size_t i = 0; raft_progress_at(r, i, &p); i++) {
+        if (p.id == t->to) {
+            return p.recently_active && p.state != RAFT_PROGRESS_SNAPSHOT &&
+                           p.match_index + near < raft_commit_index(r)
+                       ? (p.match_index > 0 ? p.match_index : t->index)
+                       : 0;
+        }
+    }
+    return 0;
+}
+
+/* Above the least of these the log is not cut for now. */
 static void hold_log(struct snapshots *s)
 {
-    bool needed = s->copy != NULL && s->copy->state == READY && is_taken(s);
+    raft_index hold = 0;
+    struct transfer *t;
 
-    node_hold_log(s->parts.node, needed ? s->copy->header.index : 0);
+    LIST_FOREACH(t, &s->transfers, link)
+    {
+        raft_index at = t->ended          ? catching_up_at(t)
+                        : t->copy != NULL ? t->index
+                                          : 0;
+
+        hold = at != 0 && (hold == 0 || at < hold) ? at : hold;
+    }
+    node_hold_log(s->parts.node, hold);
 }
 
 bool snapshot_out_tick(struct snapshots *s)
@@ -542,7 +587,10 @@ bool snapshot_out_tick(struct snapshots *s)
         next = LIST_NEXT(t, link);
         transfer_tick(t, leading);
         if (t->ended && !t->reading) {
-            transfer_free(t);
+            hang_up(t);
+            if (!leading || catching_up_at(t) == 0) {
+                transfer_free(t);
+            }
         }
     }
     copy_tick(s, leading);
