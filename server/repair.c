@@ -21,8 +21,8 @@
 #define PROTOCOL_VERSION 1
 #define CALL_TIMEOUT_MS 5000
 #define CONNECT_TIMEOUT_MS 1000
-#define STEP_MS 200   /* between two rounds of questions */
-#define TELL_MS 10000 /* between two lines about who is missing */
+#define STEP_MS 200  /* between two rounds of questions */
+#define TELL_MS 3000 /* between two lines about who is missing */
 #define ERROR_BYTES 600
 
 /* Another member. */
@@ -720,6 +720,7 @@ enum repair_result repair_log(const struct repair_config *config)
 
     r->config = config;
     r->result = REPAIR_STOPPED;
+    r->told_ms = clock_ms();
     if (!store_salvage_read(config->path, NULL, config->is_settled,
                             config->cluster_id, config->self, &r->log, error,
                             sizeof(error))) {
