@@ -75,6 +75,7 @@ struct node *node_new(const struct node_config *config,
     n->env = *env;
     n->applier = applier;
     n->raft = raft_new(&rc, start);
+    n->digests = digests_new();
     n->state_taken_ms = env->now_ms(env->context);
     /* A reply to an earlier life of this member must not meet a request of
      * this one: numbers begin elsewhere each time. */
@@ -108,6 +109,7 @@ void node_free(struct node *n)
     node_reads_stop(n);
     node_leases_stop(n);
     raft_free_all(n->raft);
+    digests_free(n->digests);
     arena_release(&n->arena);
     free(n->slots);
     free(n->free_slots);
@@ -409,7 +411,6 @@ void node_on_forward(struct node *n, raft_id from,
         result.request = item->request;
         result.term = item->term;
         result.status = propose_for(n, item);
-        result.term = item->term;
         /* Taken ones are answered by being applied at the asker. */
         if (result.status != PAWL__PEER__V1__FORWARD_STATUS__FORWARD_OK) {
             n->env.forward_reply(n->env.context, from, &result);
@@ -417,6 +418,9 @@ void node_on_forward(struct node *n, raft_id from,
         break;
     case PAWL__PEER__V1__FORWARD__WHAT_MEMBER_CHANGE:
         node_forwarded_change(n, from, item);
+        break;
+    case PAWL__PEER__V1__FORWARD__WHAT_DIGEST:
+        node_digest_heard(n, from, item);
         break;
     case PAWL__PEER__V1__FORWARD__WHAT_LEASE_KEEP_ALIVE:
         node_lease_query_for(n, from, item->request, true,
@@ -465,6 +469,7 @@ static void apply_entry(struct node *n, const struct raft_entry *e)
 
     arena_reset(&n->arena);
     applier_apply(n->applier, e, &n->arena, &result);
+    node_digest_applied(n);
     if (result.member == n->config.id &&
         result.incarnation == n->config.incarnation) {
         p = find_proposal(n, result.request);
@@ -701,6 +706,7 @@ void node_round(struct node *n)
         propose_waiting(n);
     }
     notice_role(n);
+    node_digest_round(n);
     maybe_take_state(n);
 }
 
