@@ -76,7 +76,7 @@ static void append(raft_index first, size_t n, raft_term term)
     char data[32][16];
     struct raft_entry entries[32];
     struct raft_hard_state hard_state = {term, 2, first - 1};
-    struct store_batch b = {0, entries, n, &hard_state};
+    struct store_batch b = {0, entries, n, &hard_state, NULL};
     enum store_status st;
 
     for (size_t i = 0; i < n; i++) {
@@ -116,7 +116,7 @@ static void tamper(const char *sql)
 START_TEST(a_first_start_is_known_as_one)
 {
     struct raft_hard_state hard_state = {1, 0, 0};
-    struct store_batch b = {0, NULL, 0, &hard_state};
+    struct store_batch b = {0, NULL, 0, &hard_state, NULL};
 
     open_ok();
     ck_assert(store_is_new(store));
@@ -142,7 +142,7 @@ START_TEST(entries_of_every_kind_come_back_as_they_were)
         {3, high, RAFT_ENTRY_COMMAND, 1, bytes},
     };
     struct raft_hard_state hard_state = {high, high - 1, 2};
-    struct store_batch b = {0, entries, 3, &hard_state};
+    struct store_batch b = {0, entries, 3, &hard_state, NULL};
 
     open_ok();
     ck_assert_int_eq(store_write(store, &b, 1), STORE_OK);
@@ -173,8 +173,9 @@ START_TEST(batches_of_one_write_are_taken_in_order)
     struct raft_entry second[] = {
         {2, 2, RAFT_ENTRY_COMMAND, 1, (uint8_t *)"c"}};
     struct raft_hard_state one = {1, 1, 0}, two = {2, 0, 1};
-    struct store_batch batches[] = {
-        {0, first, 2, &one}, {2, second, 1, &two}, {0, NULL, 0, NULL}};
+    struct store_batch batches[] = {{0, first, 2, &one, NULL},
+                                    {2, second, 1, &two, NULL},
+                                    {0, NULL, 0, NULL, NULL}};
     struct store_figures f;
 
     open_ok();
