@@ -2,6 +2,7 @@
  * test_damage.c - files damaged at rest: what was acknowledged is there all the
  * same, and nobody serves anything else.
  */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "cluster.h"
 #include "program.h"
@@ -441,6 +443,50 @@ START_TEST(F2_damage_beyond_the_others_logs_is_refilled_by_a_snapshot)
 }
 END_TEST
 
+#define OTHER_DIGEST 0x0123456789abcdef
+
+/* As state.db has it over the row of state and the sum of all the others. */
+static int64_t state_checksum(sqlite3_stmt *row)
+{
+    const uint64_t words[] = {
+        htole64((uint64_t)sqlite3_column_int64(row, 0)),
+        htole64((uint64_t)sqlite3_column_int64(row, 1)),
+        htole64((uint64_t)sqlite3_column_int64(row, 2)),
+        htole64(OTHER_DIGEST),
+        htole64((uint64_t)sqlite3_column_int64(row, 3)),
+    };
+
+    return (int64_t)XXH3_64bits_withSeed(words, sizeof(words),
+                                         XXH3_64bits("state", 5));
+}
+
+/* Another digest, and nothing in the file tells that it is not the right one:
+ * as if the member had computed it. */
+static void let_diverge(struct cluster *c, size_t i)
+{
+    char *path = file_of(c, i, "state.db"), *edits;
+    sqlite3_stmt *row;
+    sqlite3 *db;
+
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    ck_assert_int_eq(
+        sqlite3_prepare_v2(db,
+                           "SELECT applied_index, applied_term, revision, rows "
+                           "FROM state, checks",
+                           -1, &row, NULL),
+        SQLITE_OK);
+    ck_assert_int_eq(sqlite3_step(row), SQLITE_ROW);
+    edits = mem_printf("UPDATE state SET digest = '%016llx';"
+                       "UPDATE checks SET state = %lld",
+                       (unsigned long long)OTHER_DIGEST,
+                       (long long)state_checksum(row));
+    ck_assert_int_eq(sqlite3_finalize(row), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+    sql(c, i, "state.db", edits);
+    free(edits);
+    free(path);
+}
+
 /*
  * F11: edited by hand while it stood still; a thousand entries later, or after
  * a second with one, the member knows. It ends by itself and says why, and
@@ -448,17 +494,12 @@ END_TEST
  */
 START_TEST(F11_member_that_diverged_ends_and_comes_back_sound)
 {
-    /* What it holds is not told from what was written: its checksums are off.
-     */
-    static const char *const edits =
-        "UPDATE checks SET state = 0;"
-        "UPDATE state SET digest = '0123456789abcdef'";
     struct cluster *c = up(3);
 
     put_keys(c, 0, 50);
     cluster_settle(c);
     ck_assert_int_eq(cluster_stop(c, 1), 0);
-    sql(c, 1, "state.db", edits);
+    let_diverge(c, 1);
     cluster_start(c, 1);
     put_keys(c, 50, 1100);
     ck_assert_int_eq(cluster_wait_exit(c, 1), 5);
