@@ -32,15 +32,15 @@ typedef uint64_t raft_index; /* a place in the log; first is 1, 0 = before it */
 
 enum raft_status {
     RAFT_OK = 0,
-    RAFT_NOT_LEADER,  /* only a leader does that: ask raft_leader() */
-    RAFT_BUSY,        /* a limit of the config is reached, or leadership is
-                         being transferred: retry later */
-    RAFT_NOT_READY,   /* no leader is known, so nobody to ask */
-    RAFT_BAD_MESSAGE, /* malformed, for another member, or from a stranger:
-                         dropped */
-    RAFT_BAD_MEMBER,  /* no such voter */
-    RAFT_CHANGE_PENDING,    /* a change of the members is not yet committed and
-                               applied: retry later */
+    RAFT_NOT_LEADER,     /* only a leader does that: ask raft_leader() */
+    RAFT_BUSY,           /* a limit of the config is reached, or leadership is
+                            being transferred: retry later */
+    RAFT_NOT_READY,      /* no leader is known, so nobody to ask */
+    RAFT_BAD_MESSAGE,    /* malformed, for another member, or from a stranger:
+                            dropped */
+    RAFT_BAD_MEMBER,     /* no such voter */
+    RAFT_CHANGE_PENDING, /* a change of the members is not yet committed and
+                            applied: retry later */
     RAFT_BAD_CONFIGURATION, /* no voter, doubles, malformed, or no change */
     RAFT_STALE_SNAPSHOT,    /* our log is already as far */
     RAFT_BAD_SNAPSHOT,      /* contradicts what is committed here */
@@ -74,8 +74,8 @@ struct raft_entry {
 /* What must be on disk before anybody may rely on it; changes as one (3.8). */
 struct raft_hard_state {
     raft_term term;
-    raft_id voted_for;   /* 0: nobody in this term */
-    raft_index commit;   /* a hint that may lag; never needs a sync of its own */
+    raft_id voted_for; /* 0: nobody in this term */
+    raft_index commit; /* a hint that may lag; never needs a sync of its own */
 };
 
 /* ---- the configuration (membership), carried by the log ---------------- */
@@ -202,31 +202,32 @@ struct raft; /* opaque */
 
 struct raft_config {
     raft_id id;
-    uint64_t seed;               /* of the election timeouts; differs per
-                                    member and start */
-    unsigned election_ticks;     /* timeouts are drawn from [n, 2n) */
-    unsigned heartbeat_ticks;    /* < election_ticks */
-    size_t append_bytes_max;     /* entry data in one APPEND_ENTRIES */
-    size_t inflight_messages_max; /* unanswered appends to one follower */
-    size_t inflight_bytes_max;    /* and their entry data */
-    size_t uncommitted_bytes_max; /* proposals beyond it get RAFT_BUSY */
-    unsigned disk_stall_ticks;    /* 0: off. A leader whose disk confirms
-                                     nothing for so long hands leadership
-                                     over, or steps down one election timeout
-                                     later; until the disk moves it does not
-                                     campaign */
-    unsigned lease_ticks;         /* 0: off, the same on every member. Reads
-                                     are served from a lease: see README.md
-                                     for its price and what it asks of clocks,
-                                     raft_clock() for what it asks of you */
+    uint64_t seed;                 /* of the election timeouts; differs per
+                                      member and start */
+    unsigned election_ticks;       /* timeouts are drawn from [n, 2n) */
+    unsigned heartbeat_ticks;      /* < election_ticks */
+    size_t append_bytes_max;       /* entry data in one APPEND_ENTRIES */
+    size_t inflight_messages_max;  /* unanswered appends to one follower */
+    size_t inflight_bytes_max;     /* and their entry data */
+    size_t uncommitted_bytes_max;  /* proposals beyond it get RAFT_BUSY */
+    unsigned disk_stall_ticks;     /* 0: off. A leader whose disk confirms
+                                      nothing for so long hands leadership
+                                      over, or steps down one election timeout
+                                      later; until the disk moves it does not
+                                      campaign */
+    unsigned lease_ticks;          /* 0: off, the same on every member. Reads
+                                      are served from a lease: see README.md
+                                      for its price and what it asks of clocks,
+                                      raft_clock() for what it asks of you */
     unsigned lease_drift_permille; /* no member's clock runs faster than
                                       another's by more than this */
-    bool no_pre_vote;    /* tests of plain Raft only */
-    bool no_check_quorum; /* tests of plain Raft only */
+    bool no_pre_vote;              /* tests of plain Raft only */
+    bool no_check_quorum;          /* tests of plain Raft only */
 };
 
-/* Values for production: 10 and 1 ticks (of 100 ms), 1 MiB, 256, 16 MiB, 64 MiB;
- * no bound for a disk's stall, no leases, clocks that differ by up to 10 %. */
+/* Values for production: 10 and 1 ticks (of 100 ms), 1 MiB, 256, 16 MiB, 64
+ * MiB; no bound for a disk's stall, no leases, clocks that differ by up to 10
+ * %. */
 void raft_config_defaults(struct raft_config *c);
 
 /*
@@ -342,10 +343,8 @@ enum raft_status raft_transfer(struct raft *r, raft_id to);
  * RAFT_BUSY            leadership is being transferred, or nothing of this
  *                      leader's term is committed yet
  */
-enum raft_status
-raft_propose_configuration(struct raft *r,
-                           const struct raft_configuration *target,
-                           raft_index *index);
+enum raft_status raft_propose_configuration(
+    struct raft *r, const struct raft_configuration *target, raft_index *index);
 
 /*
  * The disk work of that batch, and of all before it, is written and synced.
@@ -408,14 +407,14 @@ struct raft_read_result {
  */
 struct raft_ready {
     /* Disk, in this order and in one transaction; nothing if batch is 0. */
-    uint64_t batch;            /* rises by one; pass to raft_stable() */
+    uint64_t batch; /* rises by one; pass to raft_stable() */
     const struct raft_snapshot *restore; /* not NULL: forget the whole stored
                                   log. It begins anew behind restore->index,
                                   of restore->term, with that configuration */
-    raft_index truncate_from;  /* not 0: delete stored entries from here on */
+    raft_index truncate_from; /* not 0: delete stored entries from here on */
     const struct raft_entry *entries; /* then append these */
     size_t n_entries;
-    bool hard_state_changed;   /* then store hard_state */
+    bool hard_state_changed; /* then store hard_state */
     struct raft_hard_state hard_state;
 
     /* Network, at the same time. None vouches for what is not yet synced. */

@@ -27,9 +27,9 @@
 #include <string.h>
 
 #include <sqlite3.h>
-#include <xxhash.h>
 
 #include "raft/base.h"
+#include "raft/store_format.h"
 
 /* "pwlr": what file(1) and the sqlite3 shell see. Never changes. */
 #define APPLICATION_ID 0x70776c72
@@ -131,6 +131,7 @@ struct store {
     raft_index first_row; /* oldest row, cut away or not; 0: there is none */
     enum store_status failed; /* once set, every call answers it (fsync must
                                  not be tried again) */
+    raft_index scrubbed;      /* checked up to here in this round */
     struct store_figures figures;
     char error[STORE_ERROR_SIZE];
 };
@@ -165,8 +166,8 @@ static const char *advice(enum store_status st)
     case STORE_FULL:
         return "free some space, then start again";
     case STORE_CORRUPT:
-        return "do not delete it by hand: remove this member from the "
-               "cluster and add it again with an empty data directory";
+        return "start it again while the other members run: they repair it; "
+               "if there are none, restore a backup";
     case STORE_LOCKED:
         return "is another pawld running on this data directory?";
     case STORE_MISMATCH:
@@ -245,56 +246,21 @@ const char *store_error(const struct store *s)
 /* ---- checksums ------------------------------------------------------------
  */
 
-/* Bytes of numbers, the same on every machine. */
-static uint64_t hash_numbers(const uint64_t *numbers, size_t n, uint64_t seed)
-{
-    uint8_t bytes[8 * 8];
-
-    ASSERT(n * 8 <= sizeof bytes);
-    for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < 8; k++) {
-            bytes[8 * i + k] = (uint8_t)(numbers[i] >> (8 * k));
-        }
-    }
-    return XXH3_64bits_withSeed(bytes, 8 * n, seed);
-}
-
-/* What entry 1 is chained to: a log put under another name is seen too. */
 static uint64_t chain_origin(const struct store *s)
 {
-    const uint64_t numbers[] = {APPLICATION_ID, s->cluster_id, s->member_id};
-
-    return hash_numbers(numbers, 3, 0);
-}
-
-static uint64_t chain_next(uint64_t before, const struct raft_entry *e)
-{
-    const uint64_t numbers[] = {before, e->index, e->term, (uint64_t)e->type,
-                                e->size};
-    uint64_t seed = hash_numbers(numbers, 5, 0);
-
-    return e->size == 0 ? seed : XXH3_64bits_withSeed(e->data, e->size, seed);
+    return store_format_origin(s->cluster_id, s->member_id);
 }
 
 static uint64_t state_checksum(const struct store *s)
 {
-    const uint64_t numbers[] = {chain_origin(s),         s->hard_state.term,
-                                s->hard_state.voted_for, s->hard_state.commit,
-                                s->last_index,           s->last_checksum};
-
-    return hash_numbers(numbers, 6, 0);
+    return store_format_state(chain_origin(s), &s->hard_state, s->last_index,
+                              s->last_checksum);
 }
 
 static uint64_t cut_checksum(const struct store *s, const struct cut *c)
 {
-    const uint64_t numbers[] = {chain_origin(s), c->index, c->term, c->checksum,
-                                c->configuration_size};
-    uint64_t seed = hash_numbers(numbers, 5, 0);
-
-    return c->configuration_size == 0
-               ? seed
-               : XXH3_64bits_withSeed(c->configuration, c->configuration_size,
-                                      seed);
+    return store_format_cut(chain_origin(s), c->index, c->term, c->checksum,
+                            c->configuration, c->configuration_size);
 }
 
 /* ---- statements ------------------------------------------------------------
@@ -921,9 +887,7 @@ static enum store_status check_meta(struct store *s)
 
 static uint64_t identity_checksum(const struct store *s)
 {
-    const uint64_t numbers[] = {chain_origin(s), s->id, s->joined, s->removed};
-
-    return hash_numbers(numbers, 4, 0);
+    return store_format_identity(chain_origin(s), s->id, s->joined, s->removed);
 }
 
 static enum store_status put_identity(struct store *s)
@@ -1243,7 +1207,7 @@ static enum store_status load_entry(struct store *s, raft_index wanted,
         return fail(s, STORE_CORRUPT, "entry %" PRIu64 " is damaged", wanted);
     }
     read_entry(stmt, e);
-    *checksum = chain_next(*checksum, e);
+    *checksum = store_format_entry(*checksum, e);
     if (*checksum != column_u64(stmt, 4)) {
         return fail(s, STORE_CORRUPT,
                     "entry %" PRIu64 " is damaged: its checksum does not "
@@ -1372,7 +1336,7 @@ static enum store_status append_entry(struct store *s,
                                       const struct raft_entry *e)
 {
     sqlite3_stmt *stmt = s->statements[SQL_APPEND];
-    uint64_t checksum = chain_next(s->last_checksum, e);
+    uint64_t checksum = store_format_entry(s->last_checksum, e);
     int rc;
 
     ASSERT(e->index == s->last_index + 1); /* a hole would never be filled */
@@ -1403,7 +1367,7 @@ static uint64_t chain_restored(const struct store *s,
     const uint64_t numbers[] = {chain_origin(s), snapshot->index,
                                 snapshot->term};
 
-    return hash_numbers(numbers, 3, 1);
+    return store_format_numbers(numbers, 3, 1);
 }
 
 /* Rows up to the snapshot's index are dead from now on; see delete_rows(). */
@@ -1504,6 +1468,51 @@ enum store_status store_write(struct store *s,
     return st == STORE_OK ? commit(s) : st;
 }
 
+/* ---- a repaired log
+ * ------------------------------------------------------------ */
+
+static enum store_status begin_behind(struct store *s,
+                                      const struct store_content *c,
+                                      uint64_t prev_checksum)
+{
+    struct cut cut = {.index = c->first_prev_index,
+                      .term = c->first_prev_term,
+                      .checksum = prev_checksum};
+    enum store_status st;
+
+    if (cut.index == 0) {
+        return STORE_OK;
+    }
+    cut.configuration =
+        raft_configuration_encode(&c->configuration, &cut.configuration_size);
+    st = put_cut(s, &cut);
+    raft_free(s->cut.configuration);
+    s->cut = cut;
+    s->last_index = cut.index;
+    s->last_checksum = cut.checksum;
+    return st;
+}
+
+enum store_status store_fill(struct store *s, const struct store_content *c,
+                             uint64_t prev_checksum, uint64_t *last_checksum)
+{
+    struct store_batch b = {
+        .entries = c->entries,
+        .n_entries = c->n_entries,
+        .hard_state = &c->hard_state,
+    };
+    enum store_status st = s->failed;
+
+    ASSERT(store_is_new(s));
+    if (st == STORE_OK && (st = begin(s)) == STORE_OK &&
+        (st = begin_behind(s, c, prev_checksum)) == STORE_OK &&
+        (st = write_batch(s, &b)) == STORE_OK) {
+        st = commit(s);
+    }
+    *last_checksum = s->last_checksum;
+    return st;
+}
+
 /* ---- compaction
  * ---------------------------------------------------------------- */
 
@@ -1570,6 +1579,47 @@ enum store_status store_compact(struct store *s, raft_index index,
     }
     *left = (size_t)n_dead_rows(s);
     return st;
+}
+
+/* ---- scrubbing
+ * ----------------------------------------------------------------- */
+
+/* The rows behind `at`, whose checksum it is; stops at the log's end. */
+static enum store_status scrub_rows(struct store *s, raft_index at,
+                                    uint64_t checksum, size_t n)
+{
+    enum store_status st = bind_numbers(s, SQL_SCAN, &at, 1);
+
+    for (size_t i = 0; st == STORE_OK && i < n && at < s->last_index; i++) {
+        struct raft_entry e = {0};
+
+        st = load_entry(s, ++at, &e, &checksum);
+        raft_free((void *)e.data);
+    }
+    if (st == STORE_OK && at == s->last_index && checksum != s->last_checksum) {
+        st = fail(s, STORE_CORRUPT, "the log does not end at entry %" PRIu64,
+                  at);
+    }
+    s->scrubbed = at;
+    return st == STORE_OK ? finish_row(s, SQL_SCAN) : st;
+}
+
+enum store_status store_scrub(struct store *s, size_t n_max)
+{
+    raft_term term;
+    uint64_t checksum;
+    enum store_status st = s->failed;
+
+    if (st != STORE_OK) {
+        return st;
+    }
+    /* Not from memory: what the disk holds is asked. */
+    (void)sqlite3_db_release_memory(s->db);
+    if (s->scrubbed < s->cut.index || s->scrubbed >= s->last_index) {
+        s->scrubbed = s->cut.index; /* the next round; or it was cut */
+    }
+    st = get_entry(s, s->scrubbed, &term, &checksum);
+    return st == STORE_OK ? scrub_rows(s, s->scrubbed, checksum, n_max) : st;
 }
 
 /* ---- figures

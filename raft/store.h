@@ -94,6 +94,15 @@ struct store_content {
 enum store_status store_load(struct store *s, struct store_content *out);
 void store_content_release(struct store_content *c);
 
+/*
+ * Fill a new store with a whole log, in one transaction, and sync: to write a
+ * repaired log down. prev_checksum is that of the entry at first_prev_index,
+ * if that is not 0. With *last_checksum the caller sees whether it has become
+ * the log that it should be.
+ */
+enum store_status store_fill(struct store *s, const struct store_content *c,
+                             uint64_t prev_checksum, uint64_t *last_checksum);
+
 /* One batch of the core's disk work; see struct raft_ready. Borrowed. */
 struct store_batch {
     raft_index truncate_from; /* 0: nothing to cut */
@@ -127,6 +136,12 @@ enum store_status store_compact(struct store *s, raft_index index,
  * any). Call when idle, on the writing thread.
  */
 enum store_status store_checkpoint(struct store *s, bool force);
+
+/*
+ * Read the next n_max entries again and check them, in a round that never ends:
+ * bounded work a call. STORE_CORRUPT: one is not any more what was written.
+ */
+enum store_status store_scrub(struct store *s, size_t n_max);
 
 /* One line about the last failure. Good until the next call. */
 const char *store_error(const struct store *s);

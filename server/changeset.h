@@ -19,6 +19,14 @@ enum changeset_kind {
     CHANGESET_MEMBER_REMOVED,  /* member.id alone; it may be known already */
 };
 
+struct changeset_member {
+    uint64_t id;
+    bool is_learner, auto_promote;
+    uint64_t replaces, store_id;
+    struct slice name;
+    struct slice peer_urls, client_urls; /* one a line */
+};
+
 struct changeset_row {
     enum changeset_kind kind;
     union {
@@ -26,13 +34,7 @@ struct changeset_row {
         struct {
             int64_t id, ttl_s;
         } lease;
-        struct {
-            uint64_t id;
-            bool is_learner, auto_promote;
-            uint64_t replaces, store_id;
-            struct slice name;
-            struct slice peer_urls, client_urls; /* one a line */
-        } member;
+        struct changeset_member member;
         struct slice configuration;
     };
 };

@@ -11,8 +11,9 @@
 #include "server/logger.h"
 #include "server/url.h"
 
-#define FOUNDER_WAIT_MS 1000 /* others who start just now answer much sooner   \
-                              */
+#define FOUNDER_WAIT_MS                                                        \
+    1000 /* others who start just now answer much sooner                       \
+          */
 #define ASK_MS 2000
 #define CHANGE_MS 10000
 #define PAUSE_MS 250

@@ -4,6 +4,7 @@
 #include "server/logthread.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "raft/base.h"
 #include "server/logger.h"
@@ -11,25 +12,29 @@
 
 /* Entries that one step of compaction deletes: bounded work between writes. */
 #define COMPACT_STEP 1000
+/* Entries that one step of scrubbing reads. */
+#define SCRUB_STEP 500
 
 struct logthread {
     struct worker *worker;
     struct store *store;
+    struct ballot *ballot; /* NULL: none is kept */
     void (*on_stable)(void *context, uint64_t batch);
     void *context;
 
     /* The worker's own. */
     struct store_batch *batches;
     size_t batches_capacity;
+    bool scrub_is_due;
     raft_index compact_to; /* 0: nothing to compact */
     struct raft_configuration compact_configuration;
 };
 
-/* One job: a batch to write, or a place to compact to. */
+/* One job: a batch to write, a place to compact to, or a request to scrub. */
 struct log_job {
     struct job job;
     struct logthread *owner;
-    uint64_t batch; /* 0: a compaction */
+    uint64_t batch; /* 0: a compaction, or a scrub */
     struct store_batch write;
     struct raft_hard_state hard_state;
     raft_index compact_to;
@@ -64,6 +69,26 @@ static void compact_behind(struct logthread *t, const struct raft_snapshot *s)
     copy_configuration(&t->compact_configuration, &s->configuration);
 }
 
+/* Before anybody hears of the batches. */
+static void keep_ballot(struct logthread *t, size_t n)
+{
+    const struct raft_hard_state *hs = NULL;
+    int error;
+
+    for (size_t i = 0; i < n; i++) {
+        hs = t->batches[i].hard_state != NULL ? t->batches[i].hard_state : hs;
+    }
+    if (t->ballot == NULL || hs == NULL) {
+        return;
+    }
+    error = ballot_keep(t->ballot, hs);
+    if (error != 0) {
+        log_die("writing %s failed: %s; the process ends so that no vote is "
+                "given that may be lost; fix the disk and start again",
+                t->ballot->path, strerror(error));
+    }
+}
+
 static void run(void *context, const struct job_list *jobs)
 {
     struct logthread *t = context;
@@ -74,6 +99,10 @@ static void run(void *context, const struct job_list *jobs)
     {
         struct log_job *lj = (struct log_job *)j;
 
+        if (lj->batch == 0 && lj->compact_to == 0) {
+            t->scrub_is_due = true;
+            continue;
+        }
         if (lj->batch == 0) {
             raft_configuration_release(&t->compact_configuration);
             t->compact_to = lj->compact_to;
@@ -93,6 +122,7 @@ static void run(void *context, const struct job_list *jobs)
     }
     if (n > 0) {
         check(t, store_write(t->store, t->batches, n), "writing the Raft log");
+        keep_ballot(t, n);
     }
 }
 
@@ -103,6 +133,10 @@ static bool tidy(void *context)
     size_t left = 0;
 
     check(t, store_checkpoint(t->store, false), "checkpointing the Raft log");
+    if (t->scrub_is_due) {
+        t->scrub_is_due = false;
+        check(t, store_scrub(t->store, SCRUB_STEP), "checking the Raft log");
+    }
     if (t->compact_to == 0) {
         return false;
     }
@@ -151,6 +185,11 @@ static struct log_job *new_job(struct logthread *t)
     return lj;
 }
 
+void logthread_set_ballot(struct logthread *t, struct ballot *b)
+{
+    t->ballot = b;
+}
+
 void logthread_append(struct logthread *t, const struct raft_ready *rd)
 {
     struct log_job *lj = new_job(t);
@@ -176,6 +215,11 @@ void logthread_compact(struct logthread *t, raft_index index,
     copy_configuration(&lj->configuration, configuration);
     lj->compact_to = index;
     worker_submit(t->worker, &lj->job);
+}
+
+void logthread_scrub(struct logthread *t)
+{
+    worker_submit(t->worker, &new_job(t)->job);
 }
 
 void logthread_free(struct logthread *t)

@@ -13,6 +13,7 @@
 
 #include "raft/raft.h"
 #include "raft/store.h"
+#include "server/ballot.h"
 
 struct logthread;
 
@@ -20,11 +21,16 @@ struct logthread;
 struct logthread *
 logthread_new(struct event_base *base, struct store *store,
               void (*on_stable)(void *context, uint64_t batch), void *context);
+/* From now on term and vote go into that file too; borrowed. Before the first
+ * append. */
+void logthread_set_ballot(struct logthread *t, struct ballot *b);
 /* rd.batch != 0. What rd.entries points to stays good until on_stable. */
 void logthread_append(struct logthread *t, const struct raft_ready *rd);
 /* Delete entries up to index; configuration, as of index, is copied. */
 void logthread_compact(struct logthread *t, raft_index index,
                        const struct raft_configuration *configuration);
+/* Check a few entries on disk again, when idle; damage ends the process. */
+void logthread_scrub(struct logthread *t);
 /* Finishes what is queued. The store stays open and is the caller's again. */
 void logthread_free(struct logthread *t);
 

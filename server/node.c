@@ -80,6 +80,7 @@ struct node *node_new(const struct node_config *config,
     n->env = *env;
     n->applier = applier;
     n->raft = raft_new(&rc, start);
+    n->digests = digests_new();
     n->state_taken_ms = env->now_ms(env->context);
     /* A reply to an earlier life of this member must not meet a request of
      * this one: numbers begin elsewhere each time. */
@@ -113,6 +114,7 @@ void node_free(struct node *n)
     node_reads_stop(n);
     node_leases_stop(n);
     raft_free_all(n->raft);
+    digests_free(n->digests);
     arena_release(&n->arena);
     free(n->slots);
     free(n->free_slots);
@@ -422,6 +424,9 @@ void node_on_forward(struct node *n, raft_id from,
     case PAWL__PEER__V1__FORWARD__WHAT_MEMBER_CHANGE:
         node_forwarded_change(n, from, item);
         break;
+    case PAWL__PEER__V1__FORWARD__WHAT_DIGEST:
+        node_digest_heard(n, from, item);
+        break;
     case PAWL__PEER__V1__FORWARD__WHAT_LEASE_KEEP_ALIVE:
         node_lease_query_for(n, from, item->request, true,
                              item->lease_keep_alive);
@@ -469,6 +474,7 @@ static void apply_entry(struct node *n, const struct raft_entry *e)
 
     arena_reset(&n->arena);
     applier_apply(n->applier, e, &n->arena, &result);
+    node_digest_applied(n);
     if (result.member == n->config.id &&
         result.incarnation == n->config.incarnation) {
         p = find_proposal(n, result.request);
@@ -705,6 +711,7 @@ void node_round(struct node *n)
         propose_waiting(n);
     }
     notice_role(n);
+    node_digest_round(n);
     maybe_take_state(n);
 }
 

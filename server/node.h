@@ -46,6 +46,9 @@ struct node_env {
     void (*snapshots)(void *context, const raft_id *members, size_t n);
     /* The member list is new, at start or because one was applied. Borrowed. */
     void (*members)(void *context, const struct member *members, size_t n);
+    /* The state here is not that of a majority: it must not be served from
+     * any more. May be NULL. */
+    void (*diverged)(void *context, raft_index index);
 };
 
 struct node_config {

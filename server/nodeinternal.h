@@ -4,6 +4,7 @@
 #ifndef PAWL_NODEINTERNAL_H
 #define PAWL_NODEINTERNAL_H
 
+#include "server/digest.h"
 #include "server/node.h"
 
 TAILQ_HEAD(proposal_list, node_proposal);
@@ -43,7 +44,7 @@ struct node {
     uint64_t generation;
     struct proposal_list waiting; /* term == 0: not on their way */
     struct proposal_list sent;
-    bool propose_soon; /* waiting is not empty and worth a try */
+    bool propose_soon;       /* waiting is not empty and worth a try */
     raft_index change_index; /* newest change of the members of ours */
 
     /* Reads: new ones, then batches in order of their start. */
@@ -61,6 +62,8 @@ struct node {
     bool restoring;      /* another one is being put in place */
     raft_index log_hold; /* not cut above it; 0: no matter */
     uint64_t state_taken_ms;
+
+    struct digests *digests;
 
     node_listener *listener;
     void *listener_context;
@@ -100,5 +103,11 @@ void node_forwarded_change(struct node *n, raft_id from,
                            const Pawl__Peer__V1__Forward *item);
 void node_members_tick(struct node *n);
 void node_members_applied(struct node *n); /* a new list */
+
+/* nodedigest.c */
+void node_digest_applied(struct node *n); /* after each entry */
+void node_digest_heard(struct node *n, raft_id from,
+                       const Pawl__Peer__V1__Forward *item);
+void node_digest_round(struct node *n);
 
 #endif

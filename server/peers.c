@@ -708,9 +708,14 @@ static void take_message(struct peers *p, struct link *k,
 {
     struct raft_message m;
 
+    bool ok;
+
     arena_reset(&p->arena);
-    if (!wire_decode(pm, &p->arena, &m) || m.from != k->id ||
-        node_step(p->node, &m) == RAFT_BAD_MESSAGE) {
+    ok = wire_decode(pm, &p->arena, &m) && m.from == k->id;
+    if (ok && !vow_forbids_in(p->config.vow, &m)) {
+        ok = node_step(p->node, &m) != RAFT_BAD_MESSAGE;
+    }
+    if (!ok) {
         log_line(LOG_DEBUG,
                  "dropped a bad Raft message of type %d from %" PRIx64,
                  (int)pm->type, k->id);

@@ -22,6 +22,7 @@
 
 #include "proto/rpc.h"
 #include "server/node.h"
+#include "server/vow.h"
 
 struct peers;
 
@@ -41,6 +42,7 @@ struct peers_config {
     uint64_t departing_ms; /* how long who was removed is still called */
     void (*on_refused)(void *context, enum peers_refusal why); /* may be NULL */
     void *context;
+    const struct vow *vow; /* keeps messages from the node */
 };
 
 struct peers *peers_new(struct rpc_loop *loop, const struct peers_config *c);

@@ -15,6 +15,7 @@
 #include "raft/base.h"
 #include "server/logger.h"
 #include "server/membership.h"
+#include "server/smallfile.h"
 #include "server/statedb.h"
 #include "server/url.h"
 
@@ -175,10 +176,10 @@ static char *rewriting(uint64_t cluster_id, uint64_t member_id, int64_t step)
         "', applied_index = 0, applied_term = 0, revision = revision + "
         "%" PRId64 ";"
         "INSERT INTO revisions (mod_revision, sub, deleted, create_revision, "
-        "version, lease, key, value) "
+        "version, lease, key, value, checksum) "
         "SELECT (SELECT revision FROM state) + 1, "
-        "row_number() OVER (ORDER BY key) - 1, 1, 0, 0, 0, key, NULL FROM " LIVE
-        " WHERE place = 1 AND NOT deleted AND lease <> 0;"
+        "row_number() OVER (ORDER BY key) - 1, 1, 0, 0, 0, key, NULL, 0 "
+        "FROM " LIVE " WHERE place = 1 AND NOT deleted AND lease <> 0;"
         "UPDATE state SET revision = revision + 1 WHERE changes() > 0;"
         "DELETE FROM leases;"
         "DELETE FROM members;"
@@ -218,18 +219,23 @@ static void rewrite(const char *path, uint64_t cluster_id, uint64_t member_id,
     free(sql);
 }
 
-/* As pawld opens it: brings an older schema up to date, and tells what is not
- * a state.db at all. */
-static void open_and_close(const char *path, uint64_t cluster_id,
+/* As pawld opens it, which tells what is damaged, or not a state.db at all. */
+static void check_as_state(const char *path, uint64_t cluster_id,
                            uint64_t member_id)
 {
     char error[512];
+    struct applier *applier;
     struct statedb *db;
 
     if (statedb_open(path, NULL, cluster_id, member_id, &db, error,
                      sizeof(error)) != STATEDB_OK) {
         log_die("restore: %s", error);
     }
+    applier = applier_new(statedb_fetch, db);
+    if (statedb_load(db, applier) != STATEDB_OK) {
+        log_die("restore: %s", statedb_error(db));
+    }
+    applier_free(applier);
     statedb_close(db);
 }
 
@@ -271,6 +277,22 @@ static void write_log(const struct options *o, const char *path,
     store_close(store);
 }
 
+/* Of another member, which was here before. */
+static void forget_notes(const char *data_dir)
+{
+    static const char *const names[] = {"ballot", "vow", "diverged"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char *path = mem_printf("%s/%s", data_dir, names[i]);
+        int error = is_there(path) ? smallfile_remove(path) : 0;
+
+        if (error != 0) {
+            log_die("restore: cannot remove %s: %s", path, strerror(error));
+        }
+        free(path);
+    }
+}
+
 int rescue_restore(const struct options *o)
 {
     char *raft_path = mem_printf("%s/raft.db", o->data_dir);
@@ -278,6 +300,7 @@ int rescue_restore(const struct options *o)
     struct member self = {.name = (char *)""};
     uint64_t cluster_id = random_u64() | 1, old_cluster, old_member;
     struct timespec now;
+    char error[512];
 
     if (mkdir(o->data_dir, 0700) != 0 && errno != EEXIST) {
         log_die("cannot create the data directory %s: %s", o->data_dir,
@@ -296,8 +319,12 @@ int rescue_restore(const struct options *o)
         (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
     copy_database(o->restore_from, state_path);
     learn_ids(state_path, &old_cluster, &old_member);
-    open_and_close(state_path, old_cluster, old_member);
+    check_as_state(state_path, old_cluster, old_member);
     rewrite(state_path, cluster_id, self.id, o->revision_step);
+    if (statedb_seal(state_path, error, sizeof(error)) != STATEDB_OK) {
+        log_die("restore: %s", error);
+    }
+    forget_notes(o->data_dir);
     write_log(o, raft_path, cluster_id, &self);
     log_line(LOG_INFO,
              "member %" PRIx64 " of the new cluster %" PRIx64

@@ -8,6 +8,7 @@
  */
 #include "server/statedb.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "server/applier.h"
 #include "server/changeset.h"
@@ -25,7 +27,7 @@
 #include "server/walfile.h"
 
 #define APPLICATION_ID 0x7061776c /* "pawl" */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 1
 #define CHECKPOINT_FRAMES 2000 /* 8 MB of WAL */
 #define WAL_BYTES_KEPT "67108864"
 #define BUSY_MS 5000 /* for an operator's shell that holds a lock */
@@ -55,13 +57,15 @@ static const char schema[] =
     "    lease           INTEGER NOT NULL, -- that it lives with, or 0\n"
     "    key             BLOB NOT NULL,\n"
     "    value           BLOB,             -- NULL if deleted\n"
+    "    checksum        INTEGER NOT NULL, -- of all of the row; see checks\n"
     "    PRIMARY KEY (mod_revision, sub)\n"
     ") STRICT, WITHOUT ROWID;\n"
     "CREATE TABLE leases (\n"
     "    -- Leases that are alive. Their keys: revisions.lease. When they end\n"
     "    -- is known to the leader alone.\n"
     "    id  INTEGER PRIMARY KEY,\n"
-    "    ttl INTEGER NOT NULL -- seconds, as granted\n"
+    "    ttl INTEGER NOT NULL, -- seconds, as granted\n"
+    "    checksum INTEGER NOT NULL\n"
     ") STRICT;\n"
     "CREATE TABLE members (\n"
     "    id          TEXT PRIMARY KEY, -- hexadecimal\n"
@@ -69,18 +73,16 @@ static const char schema[] =
     "    name        TEXT NOT NULL,    -- empty until it started\n"
     "    peer_urls   TEXT NOT NULL,    -- one a line\n"
     "    client_urls TEXT NOT NULL,    -- one a line\n"
-    "    auto_promote INTEGER NOT NULL DEFAULT 0, -- 1: a voter once caught\n"
-    "                                             -- up\n"
-    "    replaces    TEXT NOT NULL DEFAULT '0', -- who goes then, hexadecimal\n"
-    "    store_id    TEXT NOT NULL DEFAULT '0'  -- of its raft.db\n"
+    "    auto_promote INTEGER NOT NULL, -- 1: a voter once caught up\n"
+    "    replaces    TEXT NOT NULL,    -- who goes then, hexadecimal\n"
+    "    store_id    TEXT NOT NULL,    -- of its raft.db\n"
+    "    checksum    INTEGER NOT NULL\n"
     ") STRICT, WITHOUT ROWID;\n"
     "CREATE TABLE removed_members (\n"
     "    -- Who was one and is not any more: no such id ever comes back.\n"
-    "    id TEXT PRIMARY KEY -- hexadecimal\n"
-    ") STRICT, WITHOUT ROWID;\n";
-
-/* New in version 2. */
-static const char raft_schema[] =
+    "    id       TEXT PRIMARY KEY, -- hexadecimal\n"
+    "    checksum INTEGER NOT NULL\n"
+    ") STRICT, WITHOUT ROWID;\n"
     "CREATE TABLE raft (\n"
     "    -- One row: what a log needs that begins behind applied_index.\n"
     "    one             INTEGER PRIMARY KEY CHECK (one = 1),\n"
@@ -88,14 +90,15 @@ static const char raft_schema[] =
     "    installed_index INTEGER NOT NULL -- of the snapshot that this file\n"
     "                                     -- began as; 0: it began empty\n"
     ") STRICT;\n"
+    "CREATE TABLE checks (\n"
+    "    -- One row: what tells damage. XXH3 of rows, see README.\n"
+    "    one   INTEGER PRIMARY KEY CHECK (one = 1),\n"
+    "    rows  INTEGER NOT NULL, -- sum of the checksums of all rows of\n"
+    "                            -- revisions, leases, members and\n"
+    "                            -- removed_members\n"
+    "    state INTEGER NOT NULL  -- of this sum and the row of state\n"
+    ") STRICT;\n"
     "INSERT INTO raft VALUES (1, x'', 0);\n";
-
-/* What the members' table lacks in version 1. */
-static const char member_upgrade[] =
-    "ALTER TABLE members ADD COLUMN auto_promote INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE members ADD COLUMN replaces TEXT NOT NULL DEFAULT '0';"
-    "ALTER TABLE members ADD COLUMN store_id TEXT NOT NULL DEFAULT '0';"
-    "CREATE TABLE removed_members (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;";
 
 /* X(name, text): what the writer has prepared. */
 #define STATEMENTS(X)                                                          \
@@ -103,15 +106,21 @@ static const char member_upgrade[] =
     X(COMMIT, "COMMIT")                                                        \
     X(ADD_REVISION,                                                            \
       "INSERT INTO revisions (mod_revision, sub, deleted, create_revision, "   \
-      "version, lease, key, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")           \
-    X(ADD_LEASE, "INSERT INTO leases (id, ttl) VALUES (?, ?)")                 \
-    X(REMOVE_LEASE, "DELETE FROM leases WHERE id = ?")                         \
-    X(CLEAR_MEMBERS, "DELETE FROM members")                                    \
+      "version, lease, key, value, checksum) "                                 \
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")                                    \
+    X(ADD_LEASE, "INSERT INTO leases (id, ttl, checksum) VALUES (?, ?, ?)")    \
+    X(REMOVE_LEASE, "DELETE FROM leases WHERE id = ? RETURNING checksum")      \
+    X(CLEAR_MEMBERS, "DELETE FROM members RETURNING checksum")                 \
+    X(REMOVE_MEMBER, "DELETE FROM members WHERE id = ? RETURNING checksum")    \
     X(PUT_MEMBER,                                                              \
-      "INSERT OR REPLACE INTO members (id, is_learner, name, peer_urls, "      \
-      "client_urls, auto_promote, replaces, store_id) "                        \
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?)")                                       \
-    X(PUT_REMOVED, "INSERT OR IGNORE INTO removed_members (id) VALUES (?)")    \
+      "INSERT INTO members (id, is_learner, name, peer_urls, client_urls, "    \
+      "auto_promote, replaces, store_id, checksum) "                           \
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")                                    \
+    X(FORGET_REMOVED,                                                          \
+      "DELETE FROM removed_members WHERE id = ? RETURNING checksum")           \
+    X(PUT_REMOVED, "INSERT INTO removed_members (id, checksum) VALUES (?, ?)") \
+    X(SET_CHECKS, "UPDATE checks SET rows = ?, state = ?")                     \
+    X(GET_CHECKS, "SELECT rows, state FROM checks")                            \
     X(SET_STATE,                                                               \
       "UPDATE state SET applied_index = ?, applied_term = ?, revision = ?, "   \
       "digest = ?")                                                            \
@@ -120,14 +129,18 @@ static const char member_upgrade[] =
       "digest FROM state")                                                     \
     X(ALL_REVISIONS,                                                           \
       "SELECT mod_revision, sub, deleted, create_revision, version, lease, "   \
-      "key, value FROM revisions ORDER BY mod_revision, sub")                  \
-    X(ALL_LEASES, "SELECT id, ttl FROM leases ORDER BY id")                    \
+      "key, value, checksum FROM revisions ORDER BY mod_revision, sub")        \
+    X(ALL_LEASES, "SELECT id, ttl, checksum FROM leases ORDER BY id")          \
     X(ALL_MEMBERS,                                                             \
       "SELECT id, is_learner, name, peer_urls, client_urls, auto_promote, "    \
-      "replaces, store_id FROM members ORDER BY id")                           \
-    X(ALL_REMOVED, "SELECT id FROM removed_members ORDER BY id")               \
+      "replaces, store_id, checksum FROM members ORDER BY id")                 \
+    X(ALL_REMOVED, "SELECT id, checksum FROM removed_members ORDER BY id")     \
     X(SET_CONFIGURATION, "UPDATE raft SET configuration = ?")                  \
     X(GET_RAFT, "SELECT configuration, installed_index FROM raft")             \
+    X(SCRUB,                                                                   \
+      "SELECT mod_revision, sub, deleted, create_revision, version, lease, "   \
+      "key, value, checksum FROM revisions "                                   \
+      "WHERE (mod_revision, sub) > (?, ?) ORDER BY mod_revision, sub LIMIT ?") \
     X(PAGES, "PRAGMA page_count")
 
 #define STATEMENT_ENUM(name, text) Q_##name,
@@ -139,7 +152,8 @@ static const char *const statement_text[Q_COUNT] = {STATEMENTS(STATEMENT_TEXT)};
 #undef STATEMENT_TEXT
 
 static const char fetch_text[] =
-    "SELECT key, value, create_revision, version, lease FROM revisions "
+    "SELECT key, value, create_revision, version, lease, checksum "
+    "FROM revisions "
     "WHERE mod_revision = ? AND sub = ? AND deleted = 0";
 
 /* The main thread's connection. */
@@ -159,6 +173,8 @@ struct statedb {
     bool gone;                 /* closed for good: an install failed half way */
     int wal_frames; /* since the last checkpoint that got all of them */
     uint64_t page_bytes;
+    int64_t scrubbed_revision, scrubbed_sub; /* in this round */
+    uint64_t rows_sum;                       /* as in checks; the writer's */
     _Atomic uint64_t bytes;
     char error[512];       /* the writer's */
     char fetch_error[512]; /* the reader's; empty: none */
@@ -306,19 +322,88 @@ static uint64_t column_hex(sqlite3_stmt *stmt, int column)
     return text != NULL ? strtoull((const char *)text, NULL, 16) : 0;
 }
 
+/* ---- checksums
+ * -------------------------------------------------------------------- */
+
+/* Of a row: its table, its numbers, its strings. Never 0. */
+static int64_t row_checksum(const char *table, const int64_t *numbers, size_t n,
+                            const struct slice *strings, size_t n_strings)
+{
+    uint8_t head[16 * 8];
+    uint64_t hash = XXH3_64bits(table, strlen(table));
+
+    ASSERT(n + n_strings <= 16);
+    for (size_t i = 0; i < n + n_strings; i++) {
+        uint64_t word = htole64(i < n ? (uint64_t)numbers[i]
+                                      : (uint64_t)strings[i - n].size);
+
+        memcpy(head + 8 * i, &word, 8);
+    }
+    hash = XXH3_64bits_withSeed(head, 8 * (n + n_strings), hash);
+    for (size_t i = 0; i < n_strings; i++) {
+        if (strings[i].size > 0) {
+            hash = XXH3_64bits_withSeed(strings[i].data, strings[i].size, hash);
+        }
+    }
+    return hash != 0 ? (int64_t)hash : 1;
+}
+
+static int64_t revision_checksum(const struct kv_change *c)
+{
+    const int64_t numbers[] = {c->mod_revision,    c->sub,     c->deleted,
+                               c->create_revision, c->version, c->lease};
+    const struct slice strings[] = {c->key, c->value};
+
+    return row_checksum("revisions", numbers, 6, strings, c->deleted ? 1 : 2);
+}
+
+static int64_t lease_checksum(int64_t id, int64_t ttl)
+{
+    const int64_t numbers[] = {id, ttl};
+
+    return row_checksum("leases", numbers, 2, NULL, 0);
+}
+
+static int64_t member_checksum(const struct changeset_member *m)
+{
+    const int64_t numbers[] = {(int64_t)m->id, m->is_learner, m->auto_promote,
+                               (int64_t)m->replaces, (int64_t)m->store_id};
+    const struct slice strings[] = {m->name, m->peer_urls, m->client_urls};
+
+    return row_checksum("members", numbers, 5, strings, 3);
+}
+
+static int64_t removed_checksum(uint64_t id)
+{
+    const int64_t numbers[] = {(int64_t)id};
+
+    return row_checksum("removed_members", numbers, 1, NULL, 0);
+}
+
+/* Of the row of state, as in a changeset, and the sum over the other tables. */
+static int64_t state_checksum(const struct changeset *c, uint64_t rows_sum)
+{
+    const int64_t numbers[] = {(int64_t)c->index, (int64_t)c->term, c->revision,
+                               (int64_t)c->digest, (int64_t)rows_sum};
+
+    return row_checksum("state", numbers, 5, NULL, 0);
+}
+
 /* ---- opening
  * ------------------------------------------------------------------- */
 
 static enum statedb_status
 create_tables(struct statedb *db, uint64_t cluster_id, uint64_t member_id)
 {
+    const struct changeset nothing = {.revision = 1};
     char *sql = mem_printf(
-        "BEGIN IMMEDIATE; %s%s"
+        "BEGIN IMMEDIATE; %s"
         "INSERT INTO state VALUES (1, '%016llx', '%016llx', 0, 0, 1, "
         "'0000000000000000'); "
+        "INSERT INTO checks VALUES (1, 0, %lld); "
         "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
-        schema, raft_schema, (unsigned long long)cluster_id,
-        (unsigned long long)member_id, APPLICATION_ID, SCHEMA_VERSION);
+        schema, (unsigned long long)cluster_id, (unsigned long long)member_id,
+        (long long)state_checksum(&nothing, 0), APPLICATION_ID, SCHEMA_VERSION);
     enum statedb_status st = STATEDB_OK;
 
     if (!exec(db->writer, sql)) {
@@ -328,23 +413,8 @@ create_tables(struct statedb *db, uint64_t cluster_id, uint64_t member_id)
     return st;
 }
 
-/* A file of version 1 gets what version 2 has. */
-static enum statedb_status upgrade(struct statedb *db)
-{
-    char *sql =
-        mem_printf("BEGIN IMMEDIATE; %s %s PRAGMA user_version = %d; COMMIT",
-                   raft_schema, member_upgrade, SCHEMA_VERSION);
-    enum statedb_status st = STATEDB_OK;
-
-    if (!exec(db->writer, sql)) {
-        st = fail(db, "bring it to this version");
-    }
-    free(sql);
-    return st;
-}
-
 /* Whether the file is empty, ours, or something else: before it is touched. */
-static enum statedb_status identify(struct statedb *db, bool *empty, bool *old)
+static enum statedb_status identify(struct statedb *db, bool *empty)
 {
     int64_t application, version, objects;
 
@@ -353,7 +423,6 @@ static enum statedb_status identify(struct statedb *db, bool *empty, bool *old)
         !get_int(db->writer, "SELECT count(*) FROM sqlite_schema", &objects)) {
         return fail(db, "read the file's head");
     }
-    *old = false;
     *empty = application == 0 && version == 0 && objects == 0;
     if (*empty) {
         return STATEDB_OK;
@@ -362,8 +431,7 @@ static enum statedb_status identify(struct statedb *db, bool *empty, bool *old)
         return fail_with(db, STATEDB_VERSION,
                          "is not a state.db of pawl; move it away");
     }
-    *old = version == 1;
-    if (version != SCHEMA_VERSION && !*old) {
+    if (version != SCHEMA_VERSION) {
         return fail_with(db, STATEDB_VERSION,
                          "has schema version %lld, this pawl knows %d: "
                          "use the pawl that wrote it",
@@ -431,6 +499,36 @@ static enum statedb_status check_ids(struct statedb *db, uint64_t cluster_id,
             (unsigned long long)member_id, (unsigned long long)cluster_id);
     }
     return STATEDB_OK;
+}
+
+/* The sum over all rows, and whether the row of state is what was written. */
+static enum statedb_status read_checks(struct statedb *db)
+{
+    sqlite3_stmt *checks = db->q[Q_GET_CHECKS], *q = db->q[Q_GET_STATE];
+    int64_t stored = 0;
+    bool ok = sqlite3_step(checks) == SQLITE_ROW, fits = false;
+
+    if (ok) {
+        db->rows_sum = (uint64_t)sqlite3_column_int64(checks, 0);
+        stored = sqlite3_column_int64(checks, 1);
+    }
+    if (sqlite3_reset(checks) == SQLITE_OK && ok &&
+        sqlite3_step(q) == SQLITE_ROW) {
+        const struct changeset c = {
+            .index = (raft_index)sqlite3_column_int64(q, 2),
+            .term = (raft_term)sqlite3_column_int64(q, 3),
+            .revision = sqlite3_column_int64(q, 4),
+            .digest = column_hex(q, 5),
+        };
+
+        fits = stored == state_checksum(&c, db->rows_sum);
+    }
+    if (sqlite3_reset(q) != SQLITE_OK) {
+        return fail(db, "read the table state");
+    }
+    return fits ? STATEDB_OK
+                : fail_with(db, STATEDB_CORRUPT,
+                            "the table state does not fit its checksum");
 }
 
 static enum statedb_status prepare_all(struct statedb *db)
@@ -508,7 +606,7 @@ static int note_wal_frames(void *context, sqlite3 *connection,
 static enum statedb_status open_all(struct statedb *db, struct reader *reader)
 {
     enum statedb_status st;
-    bool empty, old;
+    bool empty;
 
     if (sqlite3_open_v2(db->path, &db->writer,
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
@@ -519,7 +617,7 @@ static enum statedb_status open_all(struct statedb *db, struct reader *reader)
         return db->writer != NULL ? fail(db, "open it")
                                   : fail_with(db, STATEDB_IO, "cannot open it");
     }
-    st = identify(db, &empty, &old);
+    st = identify(db, &empty);
     if (st == STATEDB_OK) {
         st = configure(db);
     }
@@ -529,14 +627,14 @@ static enum statedb_status open_all(struct statedb *db, struct reader *reader)
     if (st == STATEDB_OK && empty) {
         st = create_tables(db, db->cluster_id, db->member_id);
     }
-    if (st == STATEDB_OK && old) {
-        st = upgrade(db);
-    }
     if (st == STATEDB_OK) {
         st = prepare_all(db);
     }
     if (st == STATEDB_OK) {
         st = check_ids(db, db->cluster_id, db->member_id);
+    }
+    if (st == STATEDB_OK) {
+        st = read_checks(db);
     }
     if (st == STATEDB_OK) {
         st = open_reader(db, reader);
@@ -598,6 +696,23 @@ void statedb_close(struct statedb *db)
 /* ---- writing
  * -------------------------------------------------------------------- */
 
+/* Run the statement that adds a row, with its checksum at that place. */
+static bool add_row(struct statedb *db, sqlite3_stmt *q, int place,
+                    int64_t checksum)
+{
+    db->rows_sum += (uint64_t)checksum;
+    return bind_int(q, place, checksum) && run(q);
+}
+
+/* Run one that deletes rows and returns their checksums. */
+static bool remove_rows(struct statedb *db, sqlite3_stmt *q)
+{
+    while (sqlite3_step(q) == SQLITE_ROW) {
+        db->rows_sum -= (uint64_t)sqlite3_column_int64(q, 0);
+    }
+    return sqlite3_reset(q) == SQLITE_OK;
+}
+
 static bool write_kv(struct statedb *db, const struct kv_change *c)
 {
     sqlite3_stmt *q = db->q[Q_ADD_REVISION];
@@ -608,21 +723,32 @@ static bool write_kv(struct statedb *db, const struct kv_change *c)
            bind_bytes(q, 7, c->key) &&
            (c->deleted ? sqlite3_bind_null(q, 8) == SQLITE_OK
                        : bind_bytes(q, 8, c->value)) &&
-           run(q);
+           add_row(db, q, 9, revision_checksum(c));
 }
 
 static bool write_member(struct statedb *db, const struct changeset_row *row)
 {
-    sqlite3_stmt *q = db->q[Q_PUT_MEMBER];
+    sqlite3_stmt *q = db->q[Q_PUT_MEMBER], *old = db->q[Q_REMOVE_MEMBER];
 
-    return bind_hex(q, 1, row->member.id) &&
+    return bind_hex(old, 1, row->member.id) && remove_rows(db, old) &&
+           bind_hex(q, 1, row->member.id) &&
            bind_int(q, 2, row->member.is_learner) &&
            bind_text(q, 3, row->member.name) &&
            bind_text(q, 4, row->member.peer_urls) &&
            bind_text(q, 5, row->member.client_urls) &&
            bind_int(q, 6, row->member.auto_promote) &&
            bind_hex(q, 7, row->member.replaces) &&
-           bind_hex(q, 8, row->member.store_id) && run(q);
+           bind_hex(q, 8, row->member.store_id) &&
+           add_row(db, q, 9, member_checksum(&row->member));
+}
+
+/* Again and again is fine. */
+static bool write_removed(struct statedb *db, uint64_t id)
+{
+    return bind_hex(db->q[Q_FORGET_REMOVED], 1, id) &&
+           remove_rows(db, db->q[Q_FORGET_REMOVED]) &&
+           bind_hex(db->q[Q_PUT_REMOVED], 1, id) &&
+           add_row(db, db->q[Q_PUT_REMOVED], 2, removed_checksum(id));
 }
 
 static bool write_row(struct statedb *db, const struct changeset_row *row)
@@ -633,29 +759,31 @@ static bool write_row(struct statedb *db, const struct changeset_row *row)
     case CHANGESET_LEASE_GRANTED:
         return bind_int(db->q[Q_ADD_LEASE], 1, row->lease.id) &&
                bind_int(db->q[Q_ADD_LEASE], 2, row->lease.ttl_s) &&
-               run(db->q[Q_ADD_LEASE]);
+               add_row(db, db->q[Q_ADD_LEASE], 3,
+                       lease_checksum(row->lease.id, row->lease.ttl_s));
     case CHANGESET_LEASE_REVOKED:
         return bind_int(db->q[Q_REMOVE_LEASE], 1, row->lease.id) &&
-               run(db->q[Q_REMOVE_LEASE]);
+               remove_rows(db, db->q[Q_REMOVE_LEASE]);
     case CHANGESET_MEMBERS_CLEARED:
-        return run(db->q[Q_CLEAR_MEMBERS]);
+        return remove_rows(db, db->q[Q_CLEAR_MEMBERS]);
     case CHANGESET_MEMBER:
         return write_member(db, row);
     case CHANGESET_CONFIGURATION:
         return bind_bytes(db->q[Q_SET_CONFIGURATION], 1, row->configuration) &&
                run(db->q[Q_SET_CONFIGURATION]);
     case CHANGESET_MEMBER_REMOVED:
-        return bind_hex(db->q[Q_PUT_REMOVED], 1, row->member.id) &&
-               run(db->q[Q_PUT_REMOVED]);
+        return write_removed(db, row->member.id);
     }
     return false;
 }
 
 static bool write_state(struct statedb *db, const struct changeset *c)
 {
-    sqlite3_stmt *q = db->q[Q_SET_STATE];
+    sqlite3_stmt *q = db->q[Q_SET_STATE], *checks = db->q[Q_SET_CHECKS];
 
-    return bind_int(q, 1, (int64_t)c->index) &&
+    return bind_int(checks, 1, (int64_t)db->rows_sum) &&
+           bind_int(checks, 2, state_checksum(c, db->rows_sum)) &&
+           run(checks) && bind_int(q, 1, (int64_t)c->index) &&
            bind_int(q, 2, (int64_t)c->term) && bind_int(q, 3, c->revision) &&
            bind_hex(q, 4, c->digest) && run(q);
 }
@@ -703,6 +831,7 @@ static enum statedb_status checkpoint(struct statedb *db)
 enum statedb_status statedb_write(struct statedb *db,
                                   struct changeset *const *changes, size_t n)
 {
+    uint64_t rows_sum = db->rows_sum;
     enum statedb_status st;
 
     if (n == 0) {
@@ -710,6 +839,7 @@ enum statedb_status statedb_write(struct statedb *db,
     }
     if (!write_all(db, changes, n)) {
         st = fail(db, "write");
+        db->rows_sum = rows_sum; /* as the file has it */
         if (sqlite3_get_autocommit(db->writer) == 0) {
             /* Should it fail: recovery at the next start does the same. */
             (void)exec(db->writer, "ROLLBACK");
@@ -732,10 +862,10 @@ enum statedb_status statedb_write(struct statedb *db,
 typedef bool load_row(struct applier *a, sqlite3_stmt *row,
                       struct arena *arena);
 
-static bool load_revision(struct applier *a, sqlite3_stmt *row,
-                          struct arena *arena)
+/* False if it is not what was written. */
+static bool read_revision(sqlite3_stmt *row, struct kv_change *c)
 {
-    struct kv_change c = {
+    *c = (struct kv_change){
         .mod_revision = sqlite3_column_int64(row, 0),
         .sub = sqlite3_column_int64(row, 1),
         .deleted = sqlite3_column_int64(row, 2) != 0,
@@ -745,35 +875,58 @@ static bool load_revision(struct applier *a, sqlite3_stmt *row,
         .key = column_bytes(row, 6),
         .value = column_bytes(row, 7),
     };
+    return sqlite3_column_int64(row, 8) == revision_checksum(c);
+}
+
+static bool load_revision(struct applier *a, sqlite3_stmt *row,
+                          struct arena *arena)
+{
+    struct kv_change c;
 
     (void)arena; /* nothing to build */
-    return kv_load(applier_kv(a), &c);
+    return read_revision(row, &c) && kv_load(applier_kv(a), &c);
 }
 
 static bool load_lease(struct applier *a, sqlite3_stmt *row,
                        struct arena *arena)
 {
     (void)arena; /* nothing to build */
-    return applier_load_lease(a, sqlite3_column_int64(row, 0),
+    return sqlite3_column_int64(row, 2) ==
+               lease_checksum(sqlite3_column_int64(row, 0),
+                              sqlite3_column_int64(row, 1)) &&
+           applier_load_lease(a, sqlite3_column_int64(row, 0),
                               sqlite3_column_int64(row, 1));
 }
 
 static bool load_member(struct applier *a, sqlite3_stmt *row,
                         struct arena *arena)
 {
-    struct slice name = column_bytes(row, 2);
-    struct member m = {
+    const struct changeset_member stored = {
         .id = column_hex(row, 0),
         .is_learner = sqlite3_column_int64(row, 1) != 0,
+        .name = column_bytes(row, 2),
+        .peer_urls = column_bytes(row, 3),
+        .client_urls = column_bytes(row, 4),
         .auto_promote = sqlite3_column_int64(row, 5) != 0,
         .replaces = column_hex(row, 6),
         .store_id = column_hex(row, 7),
     };
+    struct member m = {
+        .id = stored.id,
+        .is_learner = stored.is_learner,
+        .auto_promote = stored.auto_promote,
+        .replaces = stored.replaces,
+        .store_id = stored.store_id,
+    };
 
-    m.name = arena_printf(arena, "%.*s", (int)name.size,
-                          name.size > 0 ? (const char *)name.data : "");
-    m.peer_urls = urls_split(column_bytes(row, 3), arena, &m.n_peer_urls);
-    m.client_urls = urls_split(column_bytes(row, 4), arena, &m.n_client_urls);
+    if (sqlite3_column_int64(row, 8) != member_checksum(&stored)) {
+        return false;
+    }
+    m.name = arena_printf(arena, "%.*s", (int)stored.name.size,
+                          stored.name.size > 0 ? (const char *)stored.name.data
+                                               : "");
+    m.peer_urls = urls_split(stored.peer_urls, arena, &m.n_peer_urls);
+    m.client_urls = urls_split(stored.client_urls, arena, &m.n_client_urls);
     applier_load_member(a, &m);
     return true;
 }
@@ -781,14 +934,19 @@ static bool load_member(struct applier *a, sqlite3_stmt *row,
 static bool load_removed(struct applier *a, sqlite3_stmt *row,
                          struct arena *arena)
 {
+    uint64_t id = column_hex(row, 0);
+
     (void)arena; /* nothing to build */
-    applier_load_removed(a, column_hex(row, 0));
+    if (sqlite3_column_int64(row, 1) != removed_checksum(id)) {
+        return false;
+    }
+    applier_load_removed(a, id);
     return true;
 }
 
 static enum statedb_status load_table(struct statedb *db, int query,
                                       load_row *load, struct applier *a,
-                                      const char *table)
+                                      const char *table, uint64_t *sum)
 {
     sqlite3_stmt *q = db->q[query];
     struct arena arena;
@@ -796,6 +954,7 @@ static enum statedb_status load_table(struct statedb *db, int query,
 
     arena_init(&arena);
     while (ok && sqlite3_step(q) == SQLITE_ROW) {
+        *sum += (uint64_t)sqlite3_column_int64(q, sqlite3_column_count(q) - 1);
         ok = load(a, q, &arena);
     }
     arena_release(&arena);
@@ -837,16 +996,131 @@ enum statedb_status statedb_load(struct statedb *db, struct applier *a)
         {Q_ALL_REVISIONS, load_revision, "revisions"},
     };
 
+    uint64_t sum = 0;
+
     ASSERT(applier_index(a) == 0);
     for (size_t i = 0; i < ARRAY_LENGTH(tables); i++) {
-        enum statedb_status st =
-            load_table(db, tables[i].query, tables[i].load, a, tables[i].table);
+        enum statedb_status st = load_table(db, tables[i].query, tables[i].load,
+                                            a, tables[i].table, &sum);
 
         if (st != STATEDB_OK) {
             return st;
         }
     }
+    if (sum != db->rows_sum) {
+        return fail_with(db, STATEDB_CORRUPT, "a row is lost, or too much");
+    }
     return load_state(db, a);
+}
+
+/* ---- scrubbing
+ * ------------------------------------------------------------------- */
+
+enum statedb_status statedb_scrub(struct statedb *db, size_t n_max)
+{
+    sqlite3_stmt *q = db->q[Q_SCRUB];
+    struct kv_change c = {0};
+    size_t n = 0;
+    /* Not from memory: what the disk holds is asked. */
+    bool ok = sqlite3_db_release_memory(db->writer) == SQLITE_OK &&
+              bind_int(q, 1, db->scrubbed_revision) &&
+              bind_int(q, 2, db->scrubbed_sub) &&
+              bind_int(q, 3, (int64_t)n_max);
+
+    while (ok && sqlite3_step(q) == SQLITE_ROW) {
+        ok = read_revision(q, &c);
+        n++;
+    }
+    if (sqlite3_reset(q) != SQLITE_OK) {
+        return fail(db, "read the revisions again");
+    }
+    if (!ok) {
+        return fail_with(db, STATEDB_CORRUPT,
+                         "revision %lld.%lld is not what was written",
+                         (long long)c.mod_revision, (long long)c.sub);
+    }
+    db->scrubbed_revision = n < n_max ? 0 : c.mod_revision;
+    db->scrubbed_sub = n < n_max ? 0 : c.sub;
+    return STATEDB_OK;
+}
+
+/* ---- sealing
+ * --------------------------------------------------------------------- */
+
+#define ADD_CHECKSUM                                                           \
+    "UPDATE revisions SET checksum = ? WHERE mod_revision = ? AND sub = ?"
+
+/* Rows that were added without a checksum get theirs. */
+static bool seal_revisions(struct statedb *db)
+{
+    sqlite3_stmt *q = db->q[Q_ALL_REVISIONS], *put = NULL;
+    bool ok = sqlite3_prepare_v2(db->writer, ADD_CHECKSUM, -1, &put, NULL) ==
+              SQLITE_OK;
+
+    while (ok && sqlite3_step(q) == SQLITE_ROW) {
+        struct kv_change c;
+
+        if (!read_revision(q, &c) && sqlite3_column_int64(q, 8) == 0) {
+            ok = bind_int(put, 1, revision_checksum(&c)) &&
+                 bind_int(put, 2, c.mod_revision) && bind_int(put, 3, c.sub) &&
+                 run(put);
+        }
+    }
+    ok = sqlite3_reset(q) == SQLITE_OK && ok;
+    (void)sqlite3_finalize(put); /* what failed was looked at */
+    return ok;
+}
+
+static bool seal_sums(struct statedb *db)
+{
+    static const int tables[] = {Q_ALL_REVISIONS, Q_ALL_LEASES, Q_ALL_MEMBERS,
+                                 Q_ALL_REMOVED};
+    sqlite3_stmt *state = db->q[Q_GET_STATE];
+    struct changeset c = {0};
+
+    db->rows_sum = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(tables); i++) {
+        sqlite3_stmt *q = db->q[tables[i]];
+        int last = sqlite3_column_count(q) - 1;
+
+        while (sqlite3_step(q) == SQLITE_ROW) {
+            db->rows_sum += (uint64_t)sqlite3_column_int64(q, last);
+        }
+        if (sqlite3_reset(q) != SQLITE_OK) {
+            return false;
+        }
+    }
+    if (sqlite3_step(state) == SQLITE_ROW) {
+        c.index = (raft_index)sqlite3_column_int64(state, 2);
+        c.term = (raft_term)sqlite3_column_int64(state, 3);
+        c.revision = sqlite3_column_int64(state, 4);
+        c.digest = column_hex(state, 5);
+    }
+    return sqlite3_reset(state) == SQLITE_OK && write_state(db, &c);
+}
+
+enum statedb_status statedb_seal(const char *path, char *error,
+                                 size_t error_size)
+{
+    struct statedb *db = mem_alloc(1, sizeof(*db));
+    enum statedb_status st;
+
+    db->path = mem_strdup(path);
+    st = sqlite3_open_v2(path, &db->writer,
+                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+                         NULL) == SQLITE_OK
+             ? configure(db)
+             : fail_with(db, STATEDB_IO, "cannot open it");
+    if (st == STATEDB_OK) {
+        st = prepare_all(db);
+    }
+    if (st == STATEDB_OK && !(run(db->q[Q_BEGIN]) && seal_revisions(db) &&
+                              seal_sums(db) && run(db->q[Q_COMMIT]))) {
+        st = fail(db, "write its checksums");
+    }
+    snprintf(error, error_size, "%s", db->error);
+    statedb_close(db);
+    return st;
 }
 
 /* ---- copies and snapshots
@@ -1045,6 +1319,22 @@ static void copy_row(sqlite3_stmt *row, struct arena *arena,
     kv->lease = sqlite3_column_int64(row, 4);
 }
 
+/* What was read is what was written there. */
+static bool row_fits(sqlite3_stmt *row, const Mvccpb__KeyValue *kv, int64_t sub)
+{
+    const struct kv_change c = {
+        .mod_revision = kv->mod_revision,
+        .sub = sub,
+        .create_revision = kv->create_revision,
+        .version = kv->version,
+        .lease = kv->lease,
+        .key = {kv->key.data, kv->key.len},
+        .value = {kv->value.data, kv->value.len},
+    };
+
+    return sqlite3_column_int64(row, 5) == revision_checksum(&c);
+}
+
 bool statedb_fetch(void *statedb, int64_t mod_revision, int64_t sub,
                    struct arena *arena, Mvccpb__KeyValue *kv)
 {
@@ -1057,6 +1347,9 @@ bool statedb_fetch(void *statedb, int64_t mod_revision, int64_t sub,
     } else if (sqlite3_step(db->reader.fetch) == SQLITE_ROW) {
         copy_row(db->reader.fetch, arena, kv);
         kv->mod_revision = mod_revision;
+        if (!row_fits(db->reader.fetch, kv, sub)) {
+            why = "the row does not fit its checksum";
+        }
     } else {
         why = "the row is not there";
     }

@@ -52,6 +52,20 @@ enum statedb_status statedb_load(struct statedb *db, struct applier *a);
 enum statedb_status statedb_write(struct statedb *db,
                                   struct changeset *const *changes, size_t n);
 
+/*
+ * Read the next n_max revisions again and check them, in a round that never
+ * ends. State thread, bounded work a call.
+ */
+enum statedb_status statedb_scrub(struct statedb *db, size_t n_max);
+
+/*
+ * Somebody changed a file that is not open, by SQL: rows of revisions that he
+ * added with checksum 0 get theirs, and the sums are made anew. Rows that do
+ * not fit the checksum that they have stay as they are, and are found.
+ */
+enum statedb_status statedb_seal(const char *path, char *error,
+                                 size_t error_size);
+
 /* ---- copies and snapshots -------------------------------------------------
  */
 

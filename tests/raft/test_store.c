@@ -3,6 +3,7 @@
  * other programs did to it. Crashes and bad disks: tests/sim/test_store.c.
  */
 #include "raft/store.h"
+#include "raft/store_salvage.h"
 
 #include <check.h>
 #include <sqlite3.h>
@@ -513,6 +514,209 @@ START_TEST(G1_there_is_no_shared_memory_to_join)
 }
 END_TEST
 
+/* ---- scrubbing
+ * ----------------------------------------------------------------- */
+
+/* Turn over a bit where that text is, behind SQLite's back. */
+static void flip(const char *text)
+{
+    FILE *f = fopen(path, "r+");
+    static char bytes[1 << 20];
+    size_t size, n = 0;
+
+    ck_assert_ptr_nonnull(f);
+    size = fread(bytes, 1, sizeof bytes, f);
+    for (size_t at = 0; at + strlen(text) <= size; at++) {
+        if (memcmp(bytes + at, text, strlen(text)) == 0) {
+            ck_assert_int_eq(fseek(f, (long)at, SEEK_SET), 0);
+            ck_assert_int_ne(fputc(text[0] ^ 4, f), EOF);
+            n++;
+        }
+    }
+    ck_assert_int_eq(fclose(f), 0);
+    ck_assert_uint_gt(n, 0);
+}
+
+START_TEST(F2_a_scrub_finds_a_bit_that_rots_while_it_runs)
+{
+    enum store_status st = STORE_OK;
+
+    open_ok();
+    append(1, 30, 1);
+    append(31, 30, 1);
+    ck_assert_int_eq(store_checkpoint(store, true), STORE_OK);
+    for (int i = 0; i < 20; i++) {
+        ck_assert_int_eq(store_scrub(store, 7), STORE_OK);
+    }
+    flip("data-44");
+    for (int i = 0; i < 9 && st == STORE_OK; i++) {
+        st = store_scrub(store, 7);
+    }
+    ck_assert_int_eq(st, STORE_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(store_error(store), "entry 44 "));
+}
+END_TEST
+
+START_TEST(a_scrub_follows_a_log_that_is_cut_and_truncated)
+{
+    struct raft_server servers[] = {{1, RAFT_VOTER}};
+    struct raft_configuration c = {servers, 1, NULL, 0};
+    struct store_batch b = {.truncate_from = 25};
+    size_t left;
+
+    open_ok();
+    ck_assert_int_eq(store_scrub(store, 7), STORE_OK); /* empty */
+    append(1, 30, 1);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(store_scrub(store, 7), STORE_OK);
+    }
+    ck_assert_int_eq(store_write(store, &b, 1), STORE_OK);
+    ck_assert_int_eq(store_scrub(store, 7), STORE_OK);
+    ck_assert_int_eq(store_compact(store, 20, &c, 100, &left), STORE_OK);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(store_scrub(store, 7), STORE_OK);
+    }
+    append(25, 30, 2);
+    for (int i = 0; i < 9; i++) {
+        ck_assert_int_eq(store_scrub(store, 7), STORE_OK);
+    }
+}
+END_TEST
+
+/* ---- salvage
+ * ------------------------------------------------------------------- */
+
+static struct store_salvage salvage;
+
+static void salvage_ok(bool is_settled)
+{
+    close_store();
+    ck_assert_msg(store_salvage_read(path, NULL, is_settled, 1, 2, &salvage,
+                                     error, sizeof error),
+                  "%s", error);
+}
+
+/* Is entry i taken for sound? */
+static bool sound(raft_index i)
+{
+    return store_salvage_at(&salvage, i)->is_sound;
+}
+
+START_TEST(F2_F3_salvage_tells_what_is_damaged)
+{
+    open_ok();
+    append(1, 20, 3);
+    tamper("DELETE FROM entry WHERE \"index\" = 8;"
+           "UPDATE entry SET data = x'00' WHERE \"index\" = 12");
+    salvage_ok(true);
+    ck_assert(salvage.has_state);
+    ck_assert_uint_eq(salvage.n_entries, 20);
+    ck_assert_uint_eq(salvage.n_prefix, 7);
+    ck_assert_uint_eq(salvage.damaged_from, 8);
+    ck_assert_uint_eq(salvage.damaged_to, 12);
+    ck_assert(!store_salvage_at(&salvage, 8)->is_there);
+    ck_assert(!sound(12) && sound(13) && sound(20));
+    store_salvage_release(&salvage);
+}
+END_TEST
+
+/* The right entries are taken, from wherever; one that differs is not. */
+START_TEST(F3_salvage_takes_exactly_the_entries_that_were_here)
+{
+    const struct raft_entry *whole[5];
+    struct raft_entry other;
+
+    open_ok();
+    append(1, 20, 3);
+    load_ok();
+    for (size_t i = 0; i < 5; i++) {
+        whole[i] = &content.entries[7 + i]; /* 8 to 12 */
+    }
+    tamper("DELETE FROM entry WHERE \"index\" BETWEEN 8 AND 11");
+    salvage_ok(true);
+    ck_assert_uint_eq(salvage.damaged_from, 8);
+    ck_assert_uint_eq(salvage.damaged_to, 12); /* nothing leads to it */
+    ck_assert(store_salvage_check(&salvage, 8, whole, 5));
+    other = *whole[2];
+    other.term++;
+    whole[2] = &other;
+    ck_assert(!store_salvage_check(&salvage, 8, whole, 5));
+    whole[2] = NULL;
+    ck_assert(!store_salvage_check(&salvage, 8, whole, 5));
+    store_salvage_release(&salvage);
+    store_content_release(&content);
+}
+END_TEST
+
+/* F4: a page of earlier times holds rows that fit one another, and those
+ * before; only the end tells. */
+START_TEST(F4_salvage_is_not_taken_in_by_rows_of_earlier_times)
+{
+    struct store_batch b = {.truncate_from = 11};
+
+    open_ok();
+    append(1, 20, 3);
+    close_store();
+    tamper("CREATE TABLE kept AS SELECT * FROM entry WHERE \"index\" > 10");
+    open_ok();
+    ck_assert_int_eq(store_write(store, &b, 1), STORE_OK);
+    append(11, 20, 4);
+    tamper("REPLACE INTO entry SELECT * FROM kept; DROP TABLE kept");
+    salvage_ok(true);
+    ck_assert_uint_eq(salvage.n_prefix, 20); /* so it seems */
+    ck_assert(!sound(20) && !sound(21) && sound(22));
+    ck_assert_uint_le(salvage.damaged_from, 21);
+    ck_assert_uint_eq(salvage.damaged_to, 21);
+    store_salvage_release(&salvage);
+}
+END_TEST
+
+START_TEST(F2_salvage_believes_no_end_that_may_not_be_the_newest)
+{
+    open_ok();
+    append(1, 20, 3);
+    salvage_ok(false);
+    ck_assert(!salvage.has_state);
+    ck_assert_uint_eq(salvage.hard_state.term, 3); /* at least */
+    ck_assert_uint_eq(salvage.n_prefix, 20);
+    store_salvage_release(&salvage);
+}
+END_TEST
+
+START_TEST(a_log_is_filled_as_it_was)
+{
+    struct raft_server servers[] = {{1, RAFT_VOTER}, {2, RAFT_VOTER}};
+    struct raft_configuration c = {servers, 2, NULL, 0};
+    uint64_t checksum;
+    size_t left;
+
+    open_ok();
+    append(1, 20, 3);
+    ck_assert_int_eq(store_compact(store, 5, &c, 100, &left), STORE_OK);
+    load_ok();
+    salvage_ok(true);
+    ck_assert_uint_eq(salvage.prev_index, 5);
+    remove_file("");
+    remove_file("-wal");
+    open_ok();
+    ck_assert_int_eq(
+        store_fill(store, &content, salvage.prev_checksum, &checksum),
+        STORE_OK);
+    ck_assert_uint_eq(checksum, salvage.last_checksum);
+    store_content_release(&content);
+    close_store();
+    open_ok();
+    load_ok();
+    ck_assert_uint_eq(content.first_prev_index, 5);
+    ck_assert_uint_eq(content.n_entries, 15);
+    ck_assert_uint_eq(content.hard_state.term, 3);
+    ck_assert_uint_eq(content.configuration.n_servers, 2);
+    store_content_release(&content);
+    store_salvage_release(&salvage);
+    append(21, 3, 4); /* and it goes on */
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store");
@@ -541,6 +745,13 @@ int main(void)
                         (int)(sizeof damages / sizeof damages[0]));
     tcase_add_test(t, G2_settings_are_made_again_at_each_open);
     tcase_add_test(t, G1_there_is_no_shared_memory_to_join);
+    tcase_add_test(t, F2_a_scrub_finds_a_bit_that_rots_while_it_runs);
+    tcase_add_test(t, a_scrub_follows_a_log_that_is_cut_and_truncated);
+    tcase_add_test(t, F2_F3_salvage_tells_what_is_damaged);
+    tcase_add_test(t, F3_salvage_takes_exactly_the_entries_that_were_here);
+    tcase_add_test(t, F4_salvage_is_not_taken_in_by_rows_of_earlier_times);
+    tcase_add_test(t, F2_salvage_believes_no_end_that_may_not_be_the_newest);
+    tcase_add_test(t, a_log_is_filled_as_it_was);
     srunner_run_all(runner, CK_ENV);
     n_failed = srunner_ntests_failed(runner);
     srunner_free(runner);

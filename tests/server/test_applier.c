@@ -429,7 +429,8 @@ START_TEST(C7_who_votes_is_the_configurations_to_say)
     uint8_t *data;
     size_t size, n;
 
-    c.extra = members_encode(&said, 1, NULL, &c.extra_size); /* not 1, and a voter */
+    c.extra =
+        members_encode(&said, 1, NULL, &c.extra_size); /* not 1, and a voter */
     data = raft_configuration_encode(&c, &size);
     machine_entry(&m, RAFT_ENTRY_CONFIG, data, size);
     list = applier_members(m.applier, &n);

@@ -612,28 +612,6 @@ START_TEST(D4_an_install_that_cannot_be_leaves_the_old_state_open)
 }
 END_TEST
 
-/* A file of the version before has no table for it; it is made. */
-START_TEST(a_state_db_of_version_1_is_brought_to_version_2)
-{
-    struct statedb *db = open_db(source_path, SENDER);
-    struct statedb_log_start start;
-
-    statedb_close(db);
-    run_sql(source_path,
-            "DROP TABLE raft; DROP TABLE removed_members;"
-            "ALTER TABLE members DROP COLUMN auto_promote;"
-            "ALTER TABLE members DROP COLUMN replaces;"
-            "ALTER TABLE members DROP COLUMN store_id;"
-            "PRAGMA user_version = 1");
-    db = open_db(source_path, SENDER);
-    ck_assert_int_eq(statedb_get_log_start(db, &start), STATEDB_OK);
-    ck_assert_uint_eq(start.configuration.size, 0);
-    ck_assert_uint_eq(start.installed_index, 0);
-    buffer_release(&start.configuration);
-    statedb_close(db);
-}
-END_TEST
-
 int main(void)
 {
     Suite *s = suite_create("snapshot");
@@ -658,7 +636,6 @@ int main(void)
     tcase_add_test(tc,
                    D6_the_old_state_can_be_read_until_the_new_one_is_in_use);
     tcase_add_test(tc, D4_an_install_that_cannot_be_leaves_the_old_state_open);
-    tcase_add_test(tc, a_state_db_of_version_1_is_brought_to_version_2);
     suite_add_tcase(s, tc);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
