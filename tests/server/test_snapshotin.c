@@ -131,7 +131,7 @@ static uint8_t *founding_entry(struct raft_entry *e)
     uint8_t *data;
 
     *e = (struct raft_entry){.index = 1, .term = 1, .type = RAFT_ENTRY_CONFIG};
-    c.extra = members_encode(list, 2, &c.extra_size);
+    c.extra = members_encode(list, 2, NULL, &c.extra_size);
     data = raft_configuration_encode(&c, &e->size);
     e->data = data;
     free(c.extra);
