@@ -72,7 +72,7 @@ enum statedb_status statedb_seal(const char *path, char *error,
 /* What a log that begins behind the applied index needs. */
 struct statedb_log_start {
     struct buffer configuration; /* Raft's, encoded; release it. Empty: not
-                                    known (written by an older pawl) */
+                                    known */
     raft_index installed_index;  /* of the snapshot that the file began as */
 };
 /* As statedb_load(). */
