@@ -138,6 +138,14 @@ static uint8_t *founding_entry(struct raft_entry *e)
     return data;
 }
 
+static void drop_forward(void *context, raft_id to,
+                         const Pawl__Peer__V1__Forward *item)
+{
+    (void)context;
+    (void)to;
+    (void)item;
+}
+
 static void build_node(const struct raft_entry *founding)
 {
     struct node_config config;
@@ -146,6 +154,7 @@ static void build_node(const struct raft_entry *founding)
         .log_append = log_append,
         .log_compact = log_compact,
         .send = send_nothing,
+        .forward = drop_forward,
         .state_write = state_write,
         .members = members,
     };
